@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from covtool.figure_names import figure_name
 from covtool_cli import render
 
 if TYPE_CHECKING:
     from covtool.plotting.half_steps import HalfStep
 
 COLUMNS = (
-    *("half-step", "epochs", "S(W)", "smallest eigenvalue / diagonal"),
-    *("train loss", "rank-1", "mAP"),
+    *("half-step", "epochs"),
+    *map(figure_name, ("correlation", "smallest_eigenvalue_ratio", "train_loss", "rank1", "mAP")),
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from covtool.figure_names import NAMES
 from covtool_cli import render, retrieval_tables
 
 if TYPE_CHECKING:
@@ -17,23 +18,14 @@ if TYPE_CHECKING:
     from covtool.training import EpochRecord, StepRecord, TrainingPlan
 
 
-SHOWN = {
-    "loss": "validation loss {:.4f}",
-    "top_1": "top-1 {:.2f} %",
-    "top_5": "top-5 {:.2f} %",
-    "rank_1": "rank-1 {:.2f} %",
-    "mean_average_precision": "mAP {:.2f} %",
-}
+SHOWN = ("loss", "top_1", "top_5", "rank_1", "mean_average_precision")
 """The figures of an epoch that a line has room for."""
 
-METRICS = {
-    "top1": ("top-1", "{:.2f} %"),
-    "top5": ("top-5", "{:.2f} %"),
-    "loss": ("validation loss", "{:.4f}"),
-    "rank1": ("rank-1", "{:.2f} %"),
-    "mAP": ("mAP", "{:.2f} %"),
-}
-"""Metrics of ``--eval-metric``, in the words and with the digits of an epoch's line."""
+
+def metric_words(metric: str) -> tuple[str, str]:
+    """Return a metric's words and the format of its values, as an epoch's line has them."""
+    row = NAMES[metric]
+    return row.words, "{:.2f} %" if row.unit == "%" else "{:.4f}"
 
 
 class TrainingLines(AbstractContextManager):
@@ -144,7 +136,7 @@ def epoch_line(record: "EpochRecord") -> str:
         *([] if phase is None else [phase.name]),
         *([] if loss is None else [f"train loss {loss:.4f}"]),
         *([] if phase is None else [f"S(W) {phase.correlation:.4f}"]),
-        *(SHOWN[name].format(value) for name, value in _shown(record.figures)),
+        *_shown(record.figures),
         *([f"{record.replaced} unreadable"] if record.replaced else []),
         duration(record.seconds),
         *(["no better than a guess"] if record.is_chance else []),
@@ -153,8 +145,9 @@ def epoch_line(record: "EpochRecord") -> str:
     return "  ".join(parts)
 
 
-def _shown(figures: "Mapping[str, float]") -> list[tuple[str, float]]:
-    return [(name, figures[name]) for name in SHOWN if name in figures]
+def _shown(figures: "Mapping[str, float]") -> list[str]:
+    there = ((*metric_words(name), figures[name]) for name in SHOWN if name in figures)
+    return [f"{words} {value.format(number)}" for words, value, number in there]
 
 
 def duration(seconds: float) -> str:

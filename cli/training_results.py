@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from covtool.figure_names import figure_title
 from covtool.run_files import RATES
 from covtool_cli import launching
 
@@ -32,9 +33,9 @@ def show_result(
 
 def _show_repeats(result: "RepeatsResult") -> None:
     from covtool_cli import render
-    from covtool_cli.progress import METRICS, duration
+    from covtool_cli.progress import duration, metric_words
 
-    name, figure = METRICS[result.metric]
+    name, figure = metric_words(result.metric)
     best, last = (f"{which}_eval_{result.metric}" for which in ("best", "last"))
     render.table(
         "Runs",
@@ -52,7 +53,10 @@ def _show_repeats(result: "RepeatsResult") -> None:
     render.table(
         f"Over {render.counted(len(result.runs), 'run')}",
         ("figure", "mean", "standard deviation"),
-        [(name, spread.mean, spread.deviation) for name, spread in result.figures.items()],
+        [
+            (figure_title(name), spread.mean, spread.deviation)
+            for name, spread in result.figures.items()
+        ],
     )
     render.pairs(
         "",
@@ -71,9 +75,9 @@ def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, obje
         result: Result of the run.
         early: Words for an end before the last epoch.
     """
-    from covtool_cli.progress import METRICS, duration
+    from covtool_cli.progress import duration, metric_words
 
-    name, figure = METRICS[result.metric]
+    name, figure = metric_words(result.metric)
     guess = ", no better than a guess" if result.is_chance else ""
     return [
         (f"best {name}", f"{figure.format(result.best)} (epoch {result.best_epoch}){guess}"),

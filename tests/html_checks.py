@@ -1,5 +1,6 @@
 """What any page must be: elements closed, names once, links that lead somewhere, nothing loaded."""
 
+import re
 from html.parser import HTMLParser
 
 _VOID = frozenset({"meta", "link", "img", "br", "hr", "input", "wbr"})
@@ -63,3 +64,13 @@ def require_sound(text: str) -> PageReader:
     assert all("://" not in link for link in reader.links), reader.links[:3]
     assert [tag for tag, _ in reader.elements].count("script") == 1
     return reader
+
+
+RAW_NAME = re.compile(r"\b(eval_|best_|last_)?(top|rank)_?\d+\b|\beval_(loss|mAP|mINP|r_precision)")
+"""Names that files and options have for figures, for which people read words."""
+
+
+def raw_names(text: str) -> list[str]:
+    """Return names of columns that a page shows; its tables of settings may, as they are typed."""
+    without = re.sub(r"<section id=\"(same-)?settings\">.*?</section>", "", text, flags=re.DOTALL)
+    return [found[0] for found in RAW_NAME.finditer(PageReader(without).text)]

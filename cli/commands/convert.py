@@ -228,7 +228,7 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
             "Calibration",
             [
                 ("images", done.images),
-                ("top-1 by leave-one-out", f"{done.left_out_top_1:.1f} %"),
+                ("left-out top-1", f"{done.left_out_top_1:.1f} %"),
                 ("solved for", f"{done.system_size:,} {solved}"),
                 ("features", _how_kept(done.projected, done.kept_features)),
                 ("exact solution", _exact_memory(done)),

@@ -98,7 +98,7 @@ def command(
         return
     render.table(
         "covtool demo",
-        ("step", "seconds", "parameters", "top-1 by leave-one-out", "top-1 on test images"),
+        ("step", "seconds", "parameters", "left-out top-1", "top-1 on test images"),
         [[row[key] for key in _COLUMNS] for row in rows],
     )
     for text in NEXT.splitlines():

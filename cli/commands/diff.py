@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
+from covtool.figure_names import figure_title
 from covtool.printable import first_few
 from covtool_cli import first_checks, loading, options
 
@@ -220,7 +221,7 @@ def _show_repeated(found: "RepeatedDifference") -> None:
         ("figure", "RUNS", "AGAINST", "difference", "interval"),
         [
             (
-                one.figure,
+                figure_title(one.figure),
                 _spread(one.runs),
                 _spread(one.against),
                 f"{one.interval.difference:+.4g}",
@@ -251,7 +252,10 @@ def _show_runs(found: "RunDifference") -> None:
         render.line("Images: the runs were started with different ones.")
     for epoch in found.epochs:
         names = dict.fromkeys((*(epoch.before or ()), *(epoch.after or ())))
-        rows = [(name, _cell(epoch.before, name), _cell(epoch.after, name)) for name in names]
+        rows = [
+            (figure_title(name), _cell(epoch.before, name), _cell(epoch.after, name))
+            for name in names
+        ]
         if rows:
             render.table(f"{epoch.which.capitalize()} epoch", ("", "A", "B"), rows)
 

@@ -39,7 +39,7 @@ def notes_on_scores(source: Recipe) -> Iterator[str]:
     """Yield a note on what the source's file has for its weights alone."""
     parts = {"temperature of predictions": source.scores, "training embeddings": source.neighbors}
     if lost := " and ".join(name for name, value in parts.items() if value is not None):
-        yield f"The source's {lost} hold for its weights as they were; the result is without."
+        yield f"The source's {lost} held for its weights as they were; the result is without."
 
 
 def notes_on_calibration(calibration: CalibrationResult) -> Iterator[str]:

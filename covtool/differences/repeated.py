@@ -8,6 +8,7 @@ from typing import Any
 from covtool.differences.recipes import FieldDifference, differing
 from covtool.differences.runs import NAMES_OF_A_RUN, images_of, plain_value
 from covtool.errors import ArgumentError
+from covtool.figure_names import figure_name
 from covtool.ops.t_intervals import (
     CONFIDENCE,
     Interval,
@@ -181,9 +182,9 @@ def _notes(sides: Sequence[Sequence[FinalFigures]], why_not: str | None) -> list
         )
     metrics = {one.metric for side in sides for one in side}
     if len(metrics) > 1:
+        words = " and ".join(sorted(map(figure_name, metrics)))
         notes.append(
-            f"The best epochs are best in different metrics, {' and '.join(sorted(metrics))}: "
-            "compare the last ones."
+            f"The best epochs are best in different metrics, {words}: compare the last ones."
         )
     return notes
 

@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
+SMALLEST = 0.8
+"""Share of its own width that a drawing keeps in a narrow window."""
 _LEFT_OUT = frozenset({"metadata", "script", "foreignObject"})
 
 
@@ -40,7 +42,7 @@ def inline_svg(document: str, name: str, title: str) -> str:
     root.attrib |= {"id": f"{name}-svg", "role": "img", "aria-label": title}
     if width:
         # Narrow windows move over a drawing rather than make its letters too small to read.
-        root.set("style", f"width: {width}; min-width: min({width}, 30rem)")
+        root.set("style", f"width: {width}; min-width: calc({SMALLEST} * {width})")
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 

@@ -87,15 +87,20 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: Head of the column, in the page and in the CSV file.
+        title: Head of the column, in the CSV file and, without a `heading`, in the page.
+        heading: Head in the page, where the file has a name and people read words; empty: the
+            title.
         format: Format of its numbers in the page, as ``.1f`` or ``,d``; the CSV file has all their
             digits. Columns with a format stand right.
         is_number: Whether the column holds numbers, which then sort as such.
+        is_optional: Whether the page leaves it out where no row has a cell of it; the file has it.
     """
 
     title: str
+    heading: str = ""
     format: str = ""
     is_number: bool = False
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +127,14 @@ class Table:
         _require_name(self.name)
         if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError(f"A row of {self.name!r} has not a cell for each column.")
+
+    def places(self) -> list[int]:
+        """Return the places of the columns that the page shows."""
+        return [
+            place
+            for place, column in enumerate(self.columns)
+            if not column.is_optional or any(row[place] is not None for row in self.rows)
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 GENERATOR = '<meta name="generator" content="covtool">'
 """By which a page that covtool wrote is known."""
 
-_JOINT = re.compile(r"[_/-](?=.)")
+_JOINT = re.compile(r"(?<!-)[_/-](?=[^-\s])")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+_LEFTWARD = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff"
+_LEFTWARD_WORDS = re.compile(f"[{_LEFTWARD}]+(?:(?:[ _-]|<wbr>)*[{_LEFTWARD}]+)*")
+"""Hebrew, Arabic and the like: numbers and signs beside them would change places with them."""
 _SHARE = re.compile(r"(\d) %")
 _HERE = Path(__file__).parent
 _TEMPLATE, _STYLE, _SCRIPT = "page.html", "page.css", "sort.js"
@@ -118,13 +123,19 @@ def _drawing(figure: Figure) -> Any:
     return Markup(inline_svg(figure.svg, figure.name, escaped(figure.title)))
 
 
-def _breakable(text: str) -> Any:
-    """Let lines end behind the signs that join words in file names, not within a word."""
+def _breakable(text: Cell) -> Any:
+    """Let lines end behind the signs that join words in file names, not within a word or option."""
     from markupsafe import Markup, escape
 
+    if not isinstance(text, str):
+        return text
     # Escaped here: Markup is shown as it is.
     joined = _SHARE.sub("\\g<1>\N{NO-BREAK SPACE}%", str(escape(escaped(text))))
-    return Markup(_JOINT.sub(r"\g<0><wbr>", joined))
+    parts, options = _OPTION.split(joined), _OPTION.findall(joined)
+    broken = (_JOINT.sub(r"\g<0><wbr>", part) for part in parts)
+    shown = [_LEFTWARD_WORDS.sub(r"<bdi>\g<0></bdi>", part) for part in broken]
+    kept = [f'<span class="option">{option}</span>' for option in options]
+    return Markup("".join(chain.from_iterable(zip_longest(shown, kept, fillvalue=""))))
 
 
 def _lines(text: str) -> Sequence[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covtool.plotting.figure_file import as_label
+from covtool.plotting.figure_file import as_label, short_labels
 from covtool.plotting.run_panels import run_color
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def class_counts_figure(
         )
         bottom = bottom + counts[:, number]
     if len(names) <= MOST_NAMED:
-        shown = [as_label(name[:_LONGEST]) for name in names]
+        shown = short_labels(names, _LONGEST)
         fit = len(names) * max(map(len, shown)) <= _LETTERS
         axes.set_xticks(places, shown, rotation=0 if fit else 90, fontsize=8)
     else:

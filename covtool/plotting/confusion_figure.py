@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from covtool.plotting.figure_file import as_label
+from covtool.plotting.figure_file import short_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,7 +141,7 @@ def confusion_figure(
     largest = 100 if is_normalized else max(int(counts.max(initial=0)), 1)
     image = axes.imshow(values, cmap="Blues", vmin=0, vmax=largest, interpolation="nearest")
     longest = _LONGEST_OF_FEW if size <= BLOCK else _LONGEST_NAME
-    labels = [_short(name, longest) for name in names]
+    labels = short_labels(names, longest)
     axes.set_xticks(range(size), labels, rotation=90, fontsize=_font(size))
     axes.set_yticks(range(size), labels, fontsize=_font(size))
     axes.set_xlabel("given class")
@@ -162,8 +162,3 @@ def confusion_figure(
 
 def _font(size: int) -> float:
     return 8 if size <= _WITH_NUMBERS else 6.5
-
-
-def _short(name: str, longest: int) -> str:
-    shown = as_label(name)
-    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."

@@ -6,7 +6,7 @@ Nothing here knows pyplot: figures are objects, and matplotlib's settings are pu
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,6 +92,27 @@ def as_label(text: str) -> str:
     """Return a name from a file or a path as it can stand in a figure."""
     shown = printable(text, longest=LONGEST_LABEL)
     return shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}..."
+
+
+def short_labels(names: Sequence[str], longest: int) -> list[str]:
+    """Return names as they can stand along an axis; long ones without their middle.
+
+    Those that would look alike without it keep it, as far as `LONGEST_LABEL`.
+
+    Example:
+        >>> short_labels(["Audi_S4_Sedan_2012", "Audi_S4_Sedan_2007", "A8"], 12)
+        ['Audi_S...012', 'Audi_S...007', 'A8']
+    """
+    whole = [as_label(name) for name in names]
+    short = [_without_middle(name, longest) for name in whole]
+    return [s if short.count(s) == 1 else name for s, name in zip(short, whole, strict=True)]
+
+
+def _without_middle(name: str, longest: int) -> str:
+    if len(name) <= longest:
+        return name
+    end = (longest - 3) // 3
+    return f"{name[: longest - 3 - end]}...{name[-end:]}"
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

@@ -63,16 +63,17 @@ def distance_figure(pairs: PairHistogram, threshold: float | None) -> "Figure":
         axes.axvline(threshold, label=f"equal errors, {threshold:.3g}", **style)
     axes.set(xlabel="distance", ylim=(0, None))
     axes.set_ylabel("pairs of a kind (%)")
-    figure.legend(loc="outside upper center", ncols=3)
+    # Three names beside each other, the longest threshold among them.
+    figure.legend(loc="outside upper center", ncols=3, handlelength=1.3, columnspacing=1.1)
     return figure
 
 
 def roc_figure(found: VerificationResult) -> "Figure":
     """Draw accepted pairs of one identity over accepted pairs of two, on a logarithmic axis."""
     figure, axes = _panel()
-    rates = [point.asked_rate * 100 for point in found.roc]
-    accepted = [point.true_accept_rate for point in found.roc]
-    axes.plot(rates, accepted, color=color(4), linewidth=1.8)
+    # Where all pairs of two identities are accepted, those of one are, too.
+    points = [*((100 * p.asked_rate, p.true_accept_rate) for p in found.roc), (100.0, 100.0)]
+    axes.plot(*zip(*sorted(points), strict=True), color=color(4), linewidth=1.8)
     equal = found.equal_error_rate
     if equal > 0:
         axes.plot([equal], [100 - equal], "o", color=_MARK, markersize=5)

@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covtool.figure_names import figure_title
 from covtool.plotting.figure_file import check_output, house_style, write_figure
 from covtool.plotting.half_steps import RESTRAINT, HalfStep, phase_order, read_half_steps
 from covtool.plotting.run_history import run_labels
@@ -70,8 +71,8 @@ HALF_STEP_PANELS = Registry(
             attrgetter("smallest_eigenvalue_ratio"),
             limits=_SHARE,
         ),
-        HalfStepPanel("rank-1", "rank-1 / Recall@1 (%)", attrgetter("rank_1")),
-        HalfStepPanel("map", "mAP (%)", attrgetter("mean_average_precision")),
+        HalfStepPanel("rank-1", figure_title("rank1"), attrgetter("rank_1")),
+        HalfStepPanel("map", figure_title("mAP"), attrgetter("mean_average_precision")),
     ),
 )
 

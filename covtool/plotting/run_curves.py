@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from covtool.errors import ArgumentError
+from covtool.figure_names import figure_title
 from covtool.plotting.number_columns import Columns
 from covtool.plotting.run_history import RunHistory
 from covtool.printable import printable
@@ -21,16 +22,6 @@ _METRIC = ""
 _EVALUATED = "eval_"
 _LONGEST_TITLE = 60
 """Characters of a column's name over its panel."""
-_TITLES = {
-    "eval_top1": "top-1 (%)",
-    "eval_top5": "top-5 (%)",
-    # A run's files do not say whether cameras were known, which decides about the name.
-    **{f"eval_rank{k}": f"rank-{k} / Recall@{k} (%)" for k in (1, 5, 10, 20)},
-    "eval_mAP": "mAP (%)",
-    "eval_mINP": "mINP (%)",
-    "eval_r_precision": "R-precision (%)",
-    "eval_mAP_at_R": "mAP@R (%)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +171,7 @@ def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
 
 def title_of(panel: Panel, metric: str) -> str:
     """Return the title of a panel: the quantity on its vertical axis."""
-    plain = printable(metric.removeprefix(_EVALUATED).replace("_", " "), longest=_LONGEST_TITLE)
-    return panel.summary or _TITLES.get(metric, plain)
+    return panel.summary or printable(figure_title(metric), longest=_LONGEST_TITLE)
 
 
 def shared_lines(curves: Sequence[RunCurve]) -> list[tuple[int, int]]:

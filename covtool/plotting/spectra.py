@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covtool.plotting.figure_file import as_label
+from covtool.plotting.half_steps import RESTRAINT
 from covtool.plotting.run_panels import finish_panel, run_color
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_LEAST_RANGE = 0.02
+"""Part of the axis that is shown at least: equal values must not look apart by rounding."""
 
 
 def spectrum_figure(spectra: Mapping[str, np.ndarray]) -> "Figure":
@@ -24,9 +28,14 @@ def spectrum_figure(spectra: Mapping[str, np.ndarray]) -> "Figure":
     axes = figure.add_subplot()
     for position, (name, values) in enumerate(spectra.items()):
         rank = np.arange(1, len(values) + 1)
-        axes.plot(rank, values / values[0], color=run_color(position), label=as_label(name))
+        # A restraint changes none: between its dashes is the line of the half-step before.
+        style = (0, (4, 4)) if name.startswith(RESTRAINT) else "solid"
+        shares = values / values[0]
+        axes.plot(rank, shares, color=run_color(position), linestyle=style, label=as_label(name))
     finish_panel(axes, "singular value of W / the largest", logarithmic=False)
-    axes.set_ylim(0, 1.05)
+    least = min(float(values[-1] / values[0]) for values in spectra.values())
+    below = max(1 - least, _LEAST_RANGE)
+    axes.set_ylim(max(0.0, 1 - 1.15 * below), 1 + 0.05 * below)
     axes.set_xlabel("rank")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(spectra), borderaxespad=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)  # covers no line
     return figure

@@ -19,7 +19,7 @@ from covtool.pages import (
     Tile,
 )
 from covtool.pages.records import Block
-from covtool.reporting.doubts import doubts, is_guessed
+from covtool.reporting.doubts import doubts, is_guessed, other_doubts
 from covtool.reporting.image_pictures import ImagePictures
 from covtool.reporting.model_names import distinct_names
 from covtool.reporting.paired_words import chance_of, likely_range
@@ -88,6 +88,7 @@ def compare_subjects(first: Subject, second: Subject) -> Comparison:
 def comparison_section(compared: Comparison, pictures: ImagePictures) -> Section:
     """Return both models side by side."""
     (first, second), test = compared.names, compared.test
+    known = doubts(compared.first.done)
     gain = 100 * compared.gain[0]
     sentence = (
         f"{first} has {gain:+.2f} points of top-1 against {second} (95 %: "
@@ -95,7 +96,7 @@ def comparison_section(compared: Comparison, pictures: ImagePictures) -> Section
         f"{test.only_second:,}; {chance_of(test)} (McNemar's exact test)."
     )
     blocks: list[Block] = [
-        Notes(sentences=[f"{second}: {doubt}" for doubt in doubts(compared.second.done)]),
+        Notes(sentences=other_doubts(second, doubts(compared.second.done), known)),
         Text(paragraphs=[sentence]),
         _figures(compared),
         _differences(compared),
@@ -118,8 +119,8 @@ def comparison_tile(compared: Comparison) -> Tile:
     """Return the difference of top-1 for the head of the page."""
     return Tile(
         name=f"top-1 against {compared.names[1]}",
-        value=f"{100 * compared.gain[0]:+.2f} points",
-        detail=A_GUESS if compared.is_guess else _range(compared),
+        value=f"{100 * compared.gain[0]:+.2f}",
+        detail=A_GUESS if compared.is_guess else f"points, {_range(compared)}",
     )
 
 

@@ -1,5 +1,8 @@
 """What makes the figures of an evaluation doubtful, in sentences."""
 
+from collections.abc import Collection, Iterable
+
+from covtool.data.datasets.found_images import counted
 from covtool.evaluation.classification.class_matching import GUESSED
 from covtool.evaluation.evaluate import Evaluation
 from covtool.evaluation.retrieve import Retrieval
@@ -12,19 +15,37 @@ def is_guessed(done: Evaluation) -> bool:
 
 def doubts(done: Evaluation) -> list[str]:
     """Return what must be known about the figures of a classifier."""
-    far = (
-        ["The images are far from those that the model was made for: the figures say little."]
-        if done.far_from_training
-        else []
-    )
     guess = [f"Every figure is a guess: {GUESSED}."] if is_guessed(done) else []
-    return [*far, *guess, *_left_out(len(done.unreadable)), *done.notes]
+    return [*_far(done), *guess, *_left_out(done), *done.notes]
 
 
 def search_doubts(done: Retrieval) -> list[str]:
     """Return what must be known about the figures of a search."""
-    return [*_left_out(len(done.unreadable)), *done.notes]
+    without = []
+    if count := done.result.left_out:
+        have, do = ("have", "do") if count > 1 else ("has", "does")
+        without.append(f"{counted(count, 'query')} {have} no match and {do} not count.")
+    return [*_far(done), *without, *_left_out(done), *done.notes]
 
 
-def _left_out(count: int) -> list[str]:
-    return [f"{count} unreadable images were left out."] * bool(count)
+def other_doubts(name: str, found: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return the doubts about another model, by its name; those that hold for both are said once.
+
+    Args:
+        name: Name of the other model.
+        found: Its doubts.
+        known: Doubts about the first model, which the head of the page has.
+    """
+    return [f"{name}: {doubt}" for doubt in found if doubt not in known]
+
+
+def _far(done: Evaluation | Retrieval) -> list[str]:
+    if not done.far_from_training:
+        return []
+    return ["The images are far from those that the model was made for: the figures say little."]
+
+
+def _left_out(done: Evaluation | Retrieval) -> list[str]:
+    if not (count := len(done.unreadable)):
+        return []
+    return [f"{counted(count, 'unreadable image')} {'were' if count > 1 else 'was'} left out."]

@@ -69,7 +69,8 @@ def mistake_section(subject: Subject, pictures: ImagePictures) -> Section:
     nearest, maps = subject.nearest, _maps(subject, shown)
     caption = [
         f"{len(shown)} of {total:,}, those of the largest loss first.",
-        "Above each: the given class, then the right one, with their probabilities.",
+        "Above each: the given class, then the right one, with their probabilities; the rank is "
+        "the right one's among all classes, the most probable first.",
         "predictions.csv has all of them.",
         f"Beside each image: its nearest of {nearest.data}, by the classifier's input."
         if nearest

@@ -9,7 +9,7 @@ from covtool.ops.mcnemar import McNemar, mcnemar
 from covtool.ops.resampling import difference_intervals
 from covtool.pages import Column, Notes, PictureGroup, Pictures, Section, Table, Text, Tile
 from covtool.pages.records import Block
-from covtool.reporting.doubts import search_doubts
+from covtool.reporting.doubts import other_doubts, search_doubts
 from covtool.reporting.model_names import distinct_names
 from covtool.reporting.paired_words import chance_of, likely_range
 from covtool.reporting.ranked_pictures import RankedPictures
@@ -81,13 +81,14 @@ def compare_searches(first: RetrievalSubject, second: RetrievalSubject) -> Compa
 
 def searches_tile(compared: ComparedSearches) -> Tile:
     """Return the difference of mAP for the head of the page."""
-    name, value = f"mAP against {compared.names[1]}", f"{compared.gain[0]:+.2f} points"
-    return Tile(name=name, value=value, detail=_range(compared))
+    name, value = f"mAP against {compared.names[1]}", f"{compared.gain[0]:+.2f}"
+    return Tile(name=name, value=value, detail=f"points, {_range(compared)}")
 
 
 def searches_section(compared: ComparedSearches) -> Section:
     """Return both searches side by side."""
     (first, second), test = compared.names, compared.test
+    known = search_doubts(compared.first.done)
     sentence = (
         f"{first} has {compared.gain[0]:+.2f} points of mAP against {second} (95 %: "
         f"{_range(compared)}). The first image is right with it alone for {test.only_first:,} "
@@ -95,7 +96,7 @@ def searches_section(compared: ComparedSearches) -> Section:
         "exact test, which takes queries as independent: those of one identity are not quite)."
     )
     blocks: list[Block] = [
-        Notes(sentences=[f"{second}: {doubt}" for doubt in search_doubts(compared.second.done)]),
+        Notes(sentences=other_doubts(second, search_doubts(compared.second.done), known)),
         Text(paragraphs=[sentence]),
         _figures(compared),
         _differences(compared),

@@ -1,13 +1,13 @@
 """The page of a search: figures, curves, distances, cameras, queries with what was found."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
 import torch
 
 import covtool
-from covtool.data.datasets.found_images import counted
 from covtool.ops.resampling import mean_intervals
 from covtool.pages import (
     Column,
@@ -33,6 +33,7 @@ from covtool.plotting.retrieval_figures import (
     roc_figure,
 )
 from covtool.reporting.camera_section import camera_sections
+from covtool.reporting.doubts import search_doubts
 from covtool.reporting.head_section import range_of, recipe_rows
 from covtool.reporting.ranked_pictures import RankedPictures
 from covtool.reporting.retrieval_against import (
@@ -48,6 +49,42 @@ INTERVALS = (
     "Ranges hold the true figure with 95 %, as far as these identities are a fair sample of those "
     "to come: they are from resampling the identities, each with all of its queries; the gallery "
     "stays as it is."
+)
+
+_MEANINGS = (
+    (r"rank-\d+", "Rank-k is the share of queries with a match among the first k images."),
+    (r"Recall@\d+", "Recall@k is the share of queries with a match among the first k images."),
+    (
+        "mAP",
+        "mAP is the mean over the queries of their average precision (AP), which is the mean "
+        "of the precision at each of a query's matches.",
+    ),
+    ("mINP", "mINP is the mean of the number of a query's matches over the rank of the last one."),
+    (
+        "R-precision",
+        "R-precision is the share of matches among the first R images, R being the "
+        "number of a query's matches; mAP@R is the mean of the precision at those of them.",
+    ),
+    (
+        "ROC AUC",
+        "ROC AUC is how often a pair of one identity is closer than a pair of two; 50 % is "
+        "a guess.",
+    ),
+    (
+        "EER",
+        "EER, the equal error rate, is where as large a share of the pairs of two identities "
+        "is accepted as of the pairs of one is refused.",
+    ),
+    (
+        r"TPR@FAR=.*",
+        "TPR@FAR=0.01 is the share of the pairs of one identity that is accepted where "
+        "at most 1 % of the pairs of two is.",
+    ),
+)
+"""Kinds of names of figures, and what they mean."""
+_RANKING = (
+    "A query, then what was found, by rank and identity: framed whole where it is of the query's "
+    "identity, dashed where it is not."
 )
 
 
@@ -98,15 +135,6 @@ def _head(subject: RetrievalSubject, compared: ComparedSearches | None) -> list[
     result = done.result
     figures = [*result.figures(), *(result.verification.figures() if result.verification else ())]
     ranges = _ranges(subject)
-    doubts = []
-    if done.far_from_training:
-        doubts.append("The images are far from those that the model was made for.")
-    if result.left_out:
-        have, do = ("have", "do") if result.left_out > 1 else ("has", "does")
-        doubts.append(f"{counted(result.left_out, 'query')} {have} no match and {do} not count.")
-    if done.unreadable:
-        were = "were" if len(done.unreadable) > 1 else "was"
-        doubts.append(f"{counted(len(done.unreadable), 'unreadable image')} {were} left out.")
     return [
         Tiles(
             tiles=[
@@ -115,9 +143,16 @@ def _head(subject: RetrievalSubject, compared: ComparedSearches | None) -> list[
             ]
             + ([] if compared is None else [searches_tile(compared)])
         ),
-        Notes(sentences=[*doubts, *done.notes]),
-        Text(paragraphs=[INTERVALS]),
+        Notes(sentences=search_doubts(done)),
+        Text(paragraphs=[INTERVALS, _meanings([name for name, _ in figures])]),
     ]
+
+
+def _meanings(names: Sequence[str]) -> str:
+    """Return what the figures are, in a sentence for each kind of name that is there."""
+    return " ".join(
+        meaning for kind, meaning in _MEANINGS if any(re.fullmatch(kind, name) for name in names)
+    )
 
 
 def _ranges(subject: RetrievalSubject) -> dict[str, str]:
@@ -142,6 +177,8 @@ def _curves(subject: RetrievalSubject) -> Iterator[Figure]:
         name="cmc",
         title="Queries with a match among the first k images (CMC)",
         svg=svg_text(cmc_figure(result.first_ranks), title="CMC"),
+        caption="Cumulative match characteristic: how many queries have a match among the first k "
+        f"images. At k = 1 it is {subject.rank_1}.",
     )
     yield Figure(
         name="precision-recall",
@@ -161,14 +198,17 @@ def _distances(subject: RetrievalSubject) -> Iterator[Figure]:
         name="distances",
         title="Distances of pairs of one identity and of two",
         svg=svg_text(distance_figure(result.pairs, found.equal_error_threshold), title="Distances"),
-        caption=f"{found.same_pairs:,} pairs of one identity, {found.different_pairs:,} of two. At "
-        "the dashed line, false accepts are as frequent as false rejects.",
+        caption=f"{found.same_pairs:,} pairs of a query and an image are of one identity, "
+        f"{found.different_pairs:,} of two. At the dashed line, false accepts are as frequent as "
+        "false rejects.",
     )
     if found.roc:
         yield Figure(
             name="roc",
             title="Verification by a threshold on the distance (ROC)",
             svg=svg_text(roc_figure(found), title="ROC"),
+            caption="Receiver operating characteristic: what a threshold on the distance accepts. "
+            "The nearer to the upper left, the better; EER is the equal error rate.",
         )
 
 
@@ -181,7 +221,11 @@ def _queries(subject: RetrievalSubject) -> Section:
     for title, chosen in (("Worst queries", worst), ("Best queries", best)):
         if chosen:
             groups = [shown.group(row) for row in chosen]
-            blocks.append(Pictures(groups=groups, title=f"{title}, by average precision"))
+            blocks.append(
+                Pictures(
+                    groups=groups, title=f"{title}, by average precision (AP)", caption=_RANKING
+                )
+            )
     return Section(
         name="queries",
         title="Queries and what was found for them",
@@ -197,7 +241,7 @@ def _query_table(subject: RetrievalSubject) -> Table:
         columns=[
             Column(title="query"),
             Column(title="identity"),
-            Column(title="camera"),
+            Column(title="camera", is_optional=True),
             Column(title="AP (%)", format=".1f", is_number=True),
             Column(title="first match at rank", format=",d", is_number=True),
         ],

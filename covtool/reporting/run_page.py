@@ -38,6 +38,7 @@ from covtool.reporting.evaluation_page import (
 from covtool.reporting.run_sections import (
     curve_figure,
     curves,
+    figure_column,
     group_section,
     half_step_section,
     image_section,
@@ -100,8 +101,8 @@ def report_runs(
         overwrite: Whether to replace a page that is there. One in its own run's folder always is.
 
     Raises:
-        ArgumentError: No run is given, several have no folder for the page or are to be evaluated,
-            it cannot be made, or a package is missing.
+        ArgumentError: No run is given, one is given twice, several have no folder for the page or
+            are to be evaluated, it cannot be made, or a package is missing.
         DataError: A folder is not a run, has no update yet, or holds a damaged file.
         OutputExistsError: There is such a page, and `overwrite` is False.
         SaveError: The system refuses to write.
@@ -115,6 +116,7 @@ def report_runs(
             )
         folder, overwrite = given[0] / FOLDER, True
     found = runs_of(given)
+    _require_apart(found)
     if len(found) > _MOST_RUNS:
         raise ArgumentError(f"{len(found)} runs are more than the {_MOST_RUNS} that a page shows.")
     if evaluator is not None and len(found) > 1:
@@ -133,6 +135,14 @@ def report_runs(
         )
     path = write_page(folder, page, overwrite=overwrite)
     return RunReportResult(path=path, runs=tuple(found), notes=notes)
+
+
+def _require_apart(runs: Sequence[Path]) -> None:
+    """Refuse a run that is named twice: it would count as two in every mean."""
+    places = [run.resolve() for run in runs]
+    for run, place in zip(runs, places, strict=True):
+        if places.count(place) > 1:
+            raise ArgumentError(f"The run {run} is named twice.", hint="Name it once.")
 
 
 def _evaluated(
@@ -227,7 +237,7 @@ def _epoch_table(history: RunHistory) -> list[Table]:
     names = [name for name in history.epochs if name != "epoch"]
     if not len(history.epochs_done):
         return []
-    columns = [Column(title=name, format=".5g", is_number=True) for name in names]
+    columns = [figure_column(name) for name in names]
     number = [int(done) for done in history.epochs_done]
     values = [history.epochs[name] for name in names]
     return [
@@ -238,7 +248,8 @@ def _epoch_table(history: RunHistory) -> list[Table]:
                 (epoch, *(None if np.isnan(v[row]) else float(v[row]) for v in values))
                 for row, epoch in enumerate(number)
             ],
-            caption="Epochs count from 1; epoch 0 is the model as it came.",
+            caption="Epochs count from 1; epoch 0 is the model as it came. The learning rate is "
+            "that at the end of the epoch.",
         )
     ]
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from covtool.data.datasets.found_images import counted
 from covtool.errors import CovtoolError
+from covtool.figure_names import figure_title, figure_unit
 from covtool.pages import (
     Column,
     Command,
@@ -44,6 +46,8 @@ SPECTRA_SHOWN = 8
 """Half-steps whose spectra are drawn: more are not told apart."""
 _SPEED = Panel("speed", "images per second", (Line(METRICS, "images_per_s", "", averaged=True),))
 _MODELS = ("best", "last")
+_DIGITS = {"%": ".2f", "nats": ".4f"}
+"""Formats of figures by their unit."""
 
 
 def image_section(run: Path, settings: Mapping[str, Any]) -> Section:
@@ -125,7 +129,7 @@ def half_step_section(run: Path) -> Section | None:
         others = f" {len(shown)} of {len(spectra)} are drawn." if len(shown) < len(spectra) else ""
         unknown = len({step.phase for step in steps} - spectra.keys()) if by_step else 0
         if unknown:
-            others += f" Of {unknown} half-steps they were not kept."
+            others += f" Of {counted(unknown, 'half-step')} they were not kept."
         title = "Singular values of the Eigenlayer's weight"
         blocks.append(
             Figure(
@@ -133,7 +137,8 @@ def half_step_section(run: Path) -> Section | None:
                 svg=svg_text(figure, title="Spectra of W"),
                 title=f"{title} after each half-step" if by_step else title,
                 caption="All are equal where the weight vectors are orthogonal and of one length. "
-                f"A restraint leaves them as they are: W = U S V' becomes U S.{others}",
+                "A restraint, dashed, leaves them as they are: W = U S V' becomes U S. Lines of "
+                f"one course cover each other.{others}",
             )
         )
     return Section(name="half-steps", title="Restraint and relaxation", blocks=blocks)
@@ -146,8 +151,8 @@ def _half_step_table(steps: Sequence[HalfStep]) -> Table:
             Column(title="phase"),
             Column(title="epochs", is_number=True),
             Column(title="S(W)", format=".4f", is_number=True),
-            Column(title="rank-1 / Recall@1 (%)", format=".2f", is_number=True),
-            Column(title="mAP (%)", format=".2f", is_number=True),
+            Column(title=figure_title("rank1"), format=".2f", is_number=True),
+            Column(title=figure_title("mAP"), format=".2f", is_number=True),
         ],
         rows=[
             (s.phase, s.epochs, s.correlation, s.rank_1, s.mean_average_precision) for s in steps
@@ -281,6 +286,16 @@ def curves(figure: Any, caption: str) -> Figure:
         svg=svg_text(figure, title="Curves"),
         title="Loss, metric, learning rate, gradient and speed over the epochs",
         caption=caption,
+    )
+
+
+def figure_column(name: str) -> Column:
+    """Return the column of a figure: the file names it as summary.csv does, the page in words."""
+    return Column(
+        title=name,
+        heading=figure_title(name),
+        format=_DIGITS.get(figure_unit(name), ".4g"),
+        is_number=True,
     )
 
 

@@ -13,7 +13,7 @@ from covtool.plotting.run_curves import PANELS, metric_column, title_of
 from covtool.plotting.run_history import RunHistory
 from covtool.plotting.runs import notes_on_runs
 from covtool.printable import first_few
-from covtool.reporting.run_sections import as_text, curve_figure, curves
+from covtool.reporting.run_sections import as_text, curve_figure, curves, figure_column
 from covtool.run_files import ARGUMENTS, read_settings
 from covtool.specs import as_flag
 from covtool.specs.plotting import RunPlotSpec
@@ -113,7 +113,7 @@ def _figure_table(histories: Sequence[RunHistory], apart: Sequence[str]) -> Tabl
         columns=[
             Column(title="run"),
             Column(title="best epoch", is_number=True),
-            *(Column(title=name, format=".5g", is_number=True) for name in names),
+            *map(figure_column, names),
         ],
         rows=[*rows, tuple(means), tuple(deviations)],
         caption="The standard deviation is that of one run, with n - 1 below. A figure that a run "

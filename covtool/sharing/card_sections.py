@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from covtool.backbones.source_weights import SourceWeights
+from covtool.figure_names import NAMES, figure_name
 from covtool.printable import first_few
 from covtool.sharing.markdown import code
 from covtool.specs import (
@@ -97,10 +98,15 @@ def figures_section(recipe: Recipe) -> str:
     if not metrics:
         return _section("Figures", "None are recorded.\n")
     lines = [
-        f"- {code(m.name)}: **{m.value:.4g}** on {code(m.data)}, {m.images:,} images"
+        f"- {_figure(m.name)}: **{m.value:.4g}** on {code(m.data)}, {m.images:,} images"
         for m in metrics
     ]
     return _section("Figures", "\n".join(["Shares are in percent.\n", *lines, ""]))
+
+
+def _figure(name: str) -> str:
+    """Return words for a figure that is known; other names come from a file, and stand as code."""
+    return figure_name(name) if name in NAMES else code(name)
 
 
 def classes_section(recipe: Recipe) -> str:

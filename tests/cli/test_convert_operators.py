@@ -93,7 +93,7 @@ def test_operators_and_a_head_in_one_go(covtool, checkpoint, colors, tmp_path) -
         *("--head", "isqrt", "--dim", 8, "--calibrate", colors, *SIZE),
     )
     assert code == 0
-    assert "top-1 by leave-one-out" in out
+    assert "left-out top-1" in out
     model = load(tmp_path / "net-tanh-isqrt.safetensors")
     assert [o.operation for o in model.recipe.operations] == ["conv", "head"]
     assert sum(isinstance(m, DecoupledConv2d) for m in model.modules()) == 2

@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 def test_the_table_has_every_run_with_mean_and_deviation(folder) -> None:
     printed = (folder / "printed").read_text()
-    for part in ("fold-1", "fold-2", "best_eval_top1", "standard deviation", "predictions.csv"):
+    for part in ("fold-1", "fold-2", "best top-1 (%)", "standard deviation", "predictions.csv"):
         assert part in printed
 
 

@@ -88,7 +88,7 @@ def test_what_makes_intervals_doubtful_is_said(tmp_path) -> None:
     ]
     found = compare_repeats(one, other)
     assert found.paired
-    for part in ("same images", "share most of their training images", "loss and top1"):
+    for part in ("same images", "share most of their training images", "top-1 and validation loss"):
         assert any(part in note for note in found.notes), part
 
 
@@ -120,7 +120,7 @@ def test_the_command_shows_the_table_and_exits_as_asked(tmp_path) -> None:
     assert done.returncode == 1
     assert "3 pairs of runs" in done.stdout
     assert "95% t interval" in done.stdout
-    assert "best_eval_top1" in done.stdout
+    assert "best top-1 (%)" in done.stdout
     found = json.loads(covtool("diff", one, "--against", other, "--json").stdout)
     assert found["paired"] is True
     assert covtool("diff", one).returncode == 2

@@ -232,3 +232,22 @@ def test_what_pages_need_is_asked_for_at_once(monkeypatch, tmp_path, missing):
     assert all(name in caught.value.message for name in missing)
     assert "covtool[report]" in caught.value.hint
     assert not (tmp_path / "page").exists()
+
+
+def test_lines_end_between_parts_of_a_path_and_never_in_an_option(tmp_path) -> None:
+    words = "train/my_class/one.jpg is wide (--img-size, --crop-pct); well-known -- it is 5 %"
+    page = Page(title="page", head=[Notes(sentences=[words])])
+    text = rendered(page)
+    assert require_sound(text).text.count(words.replace("5 %", "5\N{NO-BREAK SPACE}%")) == 1
+    assert "train/<wbr>my_<wbr>class/<wbr>one.jpg" in text
+    assert '<span class="option">--img-size</span>' in text
+    assert "well-<wbr>known -- it" in text
+
+
+def test_a_name_that_is_read_from_the_right_keeps_numbers_in_their_places() -> None:
+    picture = Picture(thumbnail=None, lines=["קוף גדול, 34.4 %"])
+    group = PictureGroup(pictures=[picture], title="is קוף 0.1 %, rank 2")
+    text = rendered(Page(title="page", head=[Pictures(groups=[group])]))
+    assert "<bdi>קוף גדול</bdi>, 34.4" in text
+    assert "is <bdi>קוף</bdi> 0.1" in text
+    require_sound(text)

@@ -243,10 +243,10 @@ def test_runs_with_and_without_centralization_share_a_panel(tmp_path: Path) -> N
 
 def test_another_metric_may_be_shown(run: Path, tmp_path: Path) -> None:
     text = (run / "summary.csv").read_text()
-    (run / "summary.csv").write_text(text.replace("eval_top1", "eval_mean_average_precision"))
+    (run / "summary.csv").write_text(text.replace("eval_top1", "eval_share_of_friends"))
     result = plot_runs([run], tmp_path / "a.svg")
-    assert result.runs[0].metric == "eval_mean_average_precision"
-    assert ">mean average precision</text>" in (tmp_path / "a.svg").read_text()
+    assert result.runs[0].metric == "eval_share_of_friends"
+    assert ">share of friends</text>" in (tmp_path / "a.svg").read_text()
     result = plot_runs([run], tmp_path / "b.svg", RunPlotSpec(metric="train_loss"))
     assert result.runs[0].last == 1.0
     with pytest.raises(ArgumentError, match="No run has a column 'eval_map'"):

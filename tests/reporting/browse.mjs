@@ -36,6 +36,23 @@ function look() {
   }
   const box = (element) => element.getBoundingClientRect();
   const images = [...document.images];
+  // Words of a drawing that lie on others, or beyond its edges: with a margin for what is rounded.
+  const [crossing, cut] = [[], []];
+  for (const svg of document.querySelectorAll(".drawing svg")) {
+    const edge = box(svg);
+    const words = [...svg.querySelectorAll("text")].filter((text) => text.textContent.trim());
+    const boxes = words.map((text) => [text.textContent.trim(), box(text)]);
+    for (const [at, [one, a]] of boxes.entries()) {
+      if (a.left < edge.left - 2 || a.right > edge.right + 2) cut.push(`${svg.id}: ${one}`);
+      else if (a.top < edge.top - 2 || a.bottom > edge.bottom + 2) cut.push(`${svg.id}: ${one}`);
+      for (const [other, b] of boxes.slice(at + 1)) {
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        const small = [a, b].map((r) => Math.min(r.width, r.height)); // the height of its letters
+        if (Math.min(wide, high) > Math.min(...small) / 3) crossing.push(`${svg.id}: ${one}, ${other}`);
+      }
+    }
+  }
   return {
     text: document.body.innerText,
     ground: light(ground(document.body)),
@@ -50,6 +67,11 @@ function look() {
       .filter((href) => !document.getElementById(decodeURIComponent(href.slice(1)))),
     sections: [...document.querySelectorAll("section")]
       .map((section) => ({ name: section.id, text: section.innerText.trim() })),
+    spilled: [...document.querySelectorAll("figcaption, .tile, .facts div, h1, h2, h3, li, nav")]
+      .filter((element) => element.scrollWidth > element.clientWidth + 1)
+      .map((element) => element.textContent.trim().slice(0, 60)),
+    crossing,
+    cut,
     faint,
   };
 }
@@ -108,6 +130,14 @@ for (const { name, url } of pages) {
     found[name].views.push({ width, scheme, scripts, said, outside, ...view });
     await page.close();
   }
+  const paper = await browser.newPage();
+  await paper.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
+  await paper.emulateMediaType("print");
+  await paper.setViewport({ width: 700, height: 1000 }); // A4 between its margins
+  await paper.goto(url);
+  found[name].print = await paper.evaluate(look);
+  await paper.screenshot({ path: `${screenshots}/${name}-print.png`, fullPage: true });
+  await paper.close();
 }
 await browser.close();
 console.log(JSON.stringify(found));

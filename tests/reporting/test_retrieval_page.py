@@ -11,7 +11,7 @@ from searched_markets import searched_market
 
 from covtool.errors import DataError
 from covtool.evaluation.retrieval.metrics import RECALLS, precision_at_recall
-from covtool.plotting.retrieval_figures import cmc_curve
+from covtool.plotting.retrieval_figures import cmc_curve, roc_figure
 from covtool.reporting.retrieval_against import compare_searches
 from covtool.reporting.retrieval_page import write_retrieval
 from covtool.reporting.retrieval_subject import RetrievalSubject
@@ -121,3 +121,43 @@ def test_precision_at_a_recall_is_the_best_one_from_there_on():
     # Matches at ranks 2, 3 and 9: precisions 1/2, 2/3 and 1/3.
     expected = [2 / 3 if recall <= 2 / 3 else 1 / 3 for recall in RECALLS]
     assert found[0].tolist() == pytest.approx(expected)
+
+
+def test_a_curve_of_rates_rises_to_its_end(searched):
+    (axes,) = roc_figure(searched.result.verification).axes
+    x, y = axes.lines[0].get_data()
+    assert (x[-1], y[-1]) == (100, 100)
+    assert (np.diff(x) > 0).all()
+    assert (np.diff(y) >= 0).all()
+
+
+def test_a_page_says_what_its_figures_and_frames_mean(searched, tmp_path):
+    subject = RetrievalSubject(done=searched, model="net")
+    text = require_sound(write_retrieval(subject, tmp_path / "page").read_text()).text
+    for words in ("Rank-k is", "mAP is", "mINP is", "EER, the equal", "dashed where it is not"):
+        assert words in text
+    assert "Recall@k" not in text  # cameras are known
+    without = replace(searched.result, has_cameras=False)
+    other = RetrievalSubject(done=replace(searched, result=without), model="net")
+    text = require_sound(write_retrieval(other, tmp_path / "other").read_text()).text
+    assert "Recall@k is" in text and "R-precision is" in text
+    assert "mINP" not in text and "Rank-k" not in text
+
+
+def test_what_holds_for_both_searches_is_said_once(searched, tmp_path):
+    first = RetrievalSubject(done=searched, model="a")
+    far = replace(searched, far_from_training=True)
+    second = RetrievalSubject(done=far, model="b")
+    compared = compare_searches(first, second)
+    text = require_sound(write_retrieval(first, tmp_path / "page", compared).read_text()).text
+    assert text.count("1 query has no match and does not count") == 1
+    assert text.count("b: The images are far from those") == 1
+
+
+def test_a_column_of_cameras_that_nobody_knows_is_in_the_file_alone(searched, tmp_path):
+    layout = searched.layout
+    blind = tuple(sample._replace(camera=None) for sample in layout.query)
+    done = replace(searched, layout=replace(layout, query=blind))
+    page = write_retrieval(RetrievalSubject(done=done, model="net"), tmp_path / "page")
+    assert ">camera</th>" not in page.read_text()
+    assert (tmp_path / "page/tables/queries.csv").read_text().startswith("query,identity,camera,")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_checks import require_sound
+from html_checks import raw_names, require_sound
 from svdnet_runs import write_svdnet_run
 from toy_data import write_toy_data
 from training_runs import Recorder, make_request
@@ -46,6 +46,7 @@ def test_the_page_of_a_run_has_its_sections_figures_and_tables(trained: tuple) -
     assert f"covtool finetune --config {run}/args.yaml" in text
     assert "peak memory" in text
     assert f"--report {run}/evaluation" in text
+    assert "top-1 (%)" in text and raw_names(text) == []
     with (run / "report/tables/epochs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -120,6 +121,7 @@ def test_half_steps_have_a_section(tmp_path: Path) -> None:
     (run / "args.yaml").write_text("eval_metric: rank1\nepochs: 9\n")
     text = report_runs([run]).path.read_text()
     assert ">Restraint and relaxation<" in text
+    assert "rank-1 / Recall@1 (%)" in text and raw_names(text) == []
     assert "The spectra of W cannot be shown." in text
     assert "The run is not complete" in text
     assert "The loss is that of training" in text  # a search has none
@@ -160,6 +162,7 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     assert "mean of the best" in text
     assert "not over repeats" not in text
     assert "largest best top-1 (%)" in text
+    assert raw_names(text) == []
     tables = {}
     for name in ("runs", "differing-settings"):
         with (tmp_path / f"page/tables/{name}.csv").open() as file:
@@ -172,7 +175,7 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
         settings = (run / "args.yaml").read_text()
         (run / "args.yaml").write_text(settings.replace("eval_metric: top1", "eval_metric: loss"))
     text = report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()
-    assert "largest best loss" in text
+    assert "largest best validation loss (nats)" in text
     assert "top-1 (%)<" not in text.partition("Curves")[0]
     arguments = runs[1] / "args.yaml"
     arguments.write_text(arguments.read_text().replace("eval_metric: loss", "eval_metric: top1"))
@@ -183,7 +186,7 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     other = ["smoothing: 0.0" if line.startswith("smoothing:") else line for line in lines]
     assert other != lines
     arguments.write_text("\n".join(other))
-    text = report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()
+    text = require_sound(report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()).text
     assert "training losses are not the same measure, as --smoothing differs" in text
     assert "The runs differ in --smoothing: mean and deviation are over these settings" in text
 
@@ -193,6 +196,13 @@ def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not the folder of a run"):
         report_runs([tmp_path / "empty"])
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_run_that_is_named_twice_is_refused(trained: tuple, tmp_path: Path) -> None:
+    run, _ = trained
+    with pytest.raises(ArgumentError, match="is named twice"):
+        report_runs([run, run / "../" / run.name], tmp_path / "page")
+    assert not (tmp_path / "page").exists()
 
 
 def evaluated_here(run: Path) -> Subject:
@@ -237,5 +247,6 @@ def test_an_evaluation_that_fails_is_told_on_the_page(data: Path, tmp_path: Path
     page = require_sound(result.path.read_text())
     assert note in page.text
     assert "#confusion" not in page.links
+    other = finetune(make_request(data, tmp_path, epochs=1, seed=2)).directory
     with pytest.raises(ArgumentError, match="One run is evaluated"):
-        report_runs([run, run], tmp_path / "page", evaluator=evaluated_here)
+        report_runs([run, other], tmp_path / "page", evaluator=evaluated_here)

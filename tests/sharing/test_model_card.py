@@ -63,7 +63,7 @@ def test_what_was_done_measured_and_expected_is_in_it():
     text = card(recipe())
     assert "1. `convert net.pth: head isqrt`" in text
     assert "2. `finetune on birds: epoch 3 of 5, adamw" in text
-    assert "- `top_1`: **62.5** on `birds val`, 120 images" in text
+    assert "- top-1: **62.5** on `birds val`, 120 images" in text
     assert "`wren`, `owl`" in text
     assert "96x128" in text
     assert 'covtool.load("model.safetensors")' in text

@@ -25,11 +25,11 @@ from covtool.evaluation.retrieval.verification import (
     pair_histogram,
     verification_figures,
 )
+from covtool.figure_names import RANKS, rank_words
 from covtool.ops.ranking import first_of, ranks_of
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
 
-RANKS = (1, 5, 10, 20)
 """For which k CMC, or Recall@k, is given."""
 
 
@@ -88,11 +88,12 @@ class RetrievalResult:
 
     def figures(self) -> tuple[tuple[str, float], ...]:
         """Return names and values: re-identification's with cameras, else metric learning's."""
+        ranks = [
+            (rank_words(k, has_cameras=self.has_cameras), share) for k, share in self.cmc.items()
+        ]
         if self.has_cameras:
-            ranks = [(f"rank-{k}", share) for k, share in self.cmc.items()]
             means = [("mAP", self.mean_average_precision), ("mINP", self.mean_inverse_penalty)]
         else:
-            ranks = [(f"Recall@{k}", share) for k, share in self.cmc.items()]
             means = [
                 ("R-precision", self.r_precision),
                 ("mAP@R", self.map_at_r),

@@ -1,6 +1,7 @@
 """The end of a run: its last epoch, no improvement for a while, or an S(W) that has settled."""
 
 from covtool.errors import ArgumentError
+from covtool.figure_names import figure_name
 from covtool.specs import TrainingSpec
 from covtool.training.parts.phases import TrainingPhases
 from covtool.training.run.state import RunState
@@ -54,6 +55,6 @@ def explain_end(state: RunState, training: TrainingSpec, phases: TrainingPhases)
         return phases.explain_end(state.epoch, settled=early)
     epochs = f"{training.patience} epoch{'s' * (training.patience > 1)}"
     return (
-        f"{epochs} without a better {training.eval_metric}. "
+        f"{epochs} without a better {figure_name(training.eval_metric)}. "
         f"Resume it with --patience {2 * training.patience} to train longer."
     )
