@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from covtool.specs import ModelSource
 
 
-KEPT = 10
-"""First images of a query's ranking that a page shows."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOptions:
     """What is written of an evaluation.

@@ -190,9 +190,10 @@ def command(
     if chosen == "retrieval":
         with loading.libraries(as_json=as_json):
             from covtool.evaluation.retrieve import RetrievalRequest
+            from covtool.reporting.retrieval_subject import KEPT
 
         asked |= {"spec": searching, "by_camera": report is not None}
-        asked |= {"keep": 0 if report is None else evaluation_report.KEPT}
+        asked |= {"keep": 0 if report is None else KEPT}
         search = options.request(ctx, RetrievalRequest, **asked)
         _retrieve(search, asked_for, as_json=as_json)
     else:

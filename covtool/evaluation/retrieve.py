@@ -124,7 +124,11 @@ class _Extracted:
 
 
 def retrieve(
-    request: RetrievalRequest, *, track: Track = silent, on_report: OnReport | None = None
+    request: RetrievalRequest,
+    *,
+    layout: RetrievalLayout | None = None,
+    track: Track = silent,
+    on_report: OnReport | None = None,
 ) -> Retrieval:
     """Measure how well images of the same identity are found by a model's features.
 
@@ -133,6 +137,7 @@ def retrieve(
 
     Args:
         request: Model, data set and search.
+        layout: Images to search with and in, where they are known; None to read `request.data`.
         track: Display of the progress.
         on_report: Called with the data set's contents, before anything is refused or opened.
 
@@ -150,11 +155,8 @@ def retrieve(
     _check_outputs(request)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
         track = main_only(track, is_main=processes.is_main)
-        layout = read_retrieval(
-            request.data, test_classes=request.test_classes, choice=request.layout
-        )
-        if request.split is not None:
-            layout = layout.searching_in(request.split)
+        if layout is None:
+            layout = _read(request)
         report = report_on(layout, cameras=spec.cameras)
         if on_report is not None:
             on_report(report)
@@ -184,6 +186,11 @@ def retrieve(
             recipe=extracted.recipe,
             seconds=time.perf_counter() - start,
         )
+
+
+def _read(request: RetrievalRequest) -> RetrievalLayout:
+    layout = read_retrieval(request.data, test_classes=request.test_classes, choice=request.layout)
+    return layout if request.split is None else layout.searching_in(request.split)
 
 
 def _check_outputs(request: RetrievalRequest) -> None:

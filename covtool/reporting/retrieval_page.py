@@ -112,25 +112,44 @@ def retrieval_page(subject: RetrievalSubject, compared: ComparedSearches | None 
     Raises:
         ArgumentError: matplotlib is not installed.
     """
-    done = subject.done
-    with house_style():
-        curves = [*_curves(subject), *_distances(subject)]
     return Page(
         title=f"Search: {subject.model}",
-        subtitle=f"{done.data}: {done.result.queries:,} queries in {done.result.gallery:,} images",
-        head=_head(subject, compared),
-        sections=[
-            Section(name="curves", title="What is found, and how early", blocks=curves),
-            _queries(subject),
-            _identities(subject),
-            *camera_sections(subject),
-            *([] if compared is None else [searches_section(compared)]),
-            _how(subject, compared),
-        ],
+        subtitle=searched_in(subject),
+        head=search_head(subject, compared),
+        sections=search_sections(subject, compared),
     )
 
 
-def _head(subject: RetrievalSubject, compared: ComparedSearches | None) -> list[Block]:
+def searched_in(subject: RetrievalSubject) -> str:
+    """Return what was searched for, and in what."""
+    result = subject.done.result
+    return f"{subject.done.data}: {result.queries:,} queries in {result.gallery:,} images"
+
+
+def search_sections(
+    subject: RetrievalSubject, compared: ComparedSearches | None = None
+) -> list[Section]:
+    """Return the sections of a search.
+
+    Their names, and those of their tables and figures, are once in a page.
+
+    Raises:
+        ArgumentError: matplotlib is not installed.
+    """
+    with house_style():
+        found = [*_curves(subject), *_distances(subject)]
+    return [
+        Section(name="found", title="What is found, and how early", blocks=found),
+        _queries(subject),
+        _identities(subject),
+        *camera_sections(subject),
+        *([] if compared is None else [searches_section(compared)]),
+        _how(subject, compared),
+    ]
+
+
+def search_head(subject: RetrievalSubject, compared: ComparedSearches | None = None) -> list[Block]:
+    """Return the head line of a search, what makes it doubtful, and what its figures are."""
     done = subject.done
     result = done.result
     figures = [*result.figures(), *(result.verification.figures() if result.verification else ())]

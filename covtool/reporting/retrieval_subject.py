@@ -12,6 +12,9 @@ from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.evaluation.retrieve import Retrieval
 from covtool.pages import Column
 
+KEPT = 10
+"""First images of a query's ranking that a page shows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalSubject:

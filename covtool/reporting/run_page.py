@@ -29,12 +29,7 @@ from covtool.plotting.run_curves import PANELS, metric_column, title_of
 from covtool.plotting.run_history import RunHistory, read_runs
 from covtool.plotting.runs import notes_on_runs
 from covtool.regular_files import read_text
-from covtool.reporting.evaluation_page import (
-    evaluation_files,
-    evaluation_head,
-    evaluation_sections,
-    measured_on,
-)
+from covtool.reporting.run_evaluation import Evaluated, EvaluationParts, parts_of
 from covtool.reporting.run_sections import (
     curve_figure,
     curves,
@@ -47,7 +42,6 @@ from covtool.reporting.run_sections import (
     setting_section,
 )
 from covtool.reporting.several_runs import page_of_several
-from covtool.reporting.subjects import Subject
 from covtool.run_files import (
     ARGUMENTS,
     RESULT,
@@ -86,7 +80,7 @@ def report_runs(
     folder: str | Path | None = None,
     *,
     groups: "Sequence[ParameterGroup] | None" = None,
-    evaluator: Callable[[Path], Subject] | None = None,
+    evaluator: Callable[[Path], Evaluated] | None = None,
     overwrite: bool = False,
 ) -> RunReportResult:
     """Write a page about one run or several, finished or not.
@@ -146,8 +140,8 @@ def _require_apart(runs: Sequence[Path]) -> None:
 
 
 def _evaluated(
-    run: Path, evaluator: Callable[[Path], Subject] | None
-) -> tuple[Subject | None, tuple[str, ...]]:
+    run: Path, evaluator: Callable[[Path], Evaluated] | None
+) -> tuple[Evaluated | None, tuple[str, ...]]:
     """Return the evaluation of a run, or why there is none."""
     if evaluator is None:
         return None, ()
@@ -160,9 +154,10 @@ def _evaluated(
 def _page_of_one(
     history: RunHistory,
     groups: "Sequence[ParameterGroup] | None",
-    evaluated: Subject | None,
+    evaluated: Evaluated | None,
     missed: Sequence[str],
 ) -> Page:
+    parts = None if evaluated is None else parts_of(evaluated)
     run, spec = history.path, RunPlotSpec()
     settings, notes = read_settings(run / ARGUMENTS), list(notes_on_runs([history], spec))
     result, environment = _json_of(run, RESULT), _json_of(run, ENVIRONMENT)
@@ -184,15 +179,15 @@ def _page_of_one(
         image_section(run, settings),
         group_section(run, groups),
         setting_section(run, settings, environment),
-        _evaluation_section(run, settings, evaluated, missed),
-        *([] if evaluated is None else evaluation_sections(evaluated)),
+        _evaluation_section(run, settings, parts, missed),
+        *([] if parts is None else parts.sections),
     ]
     return Page(
         title=f"Run {history.label}",
         subtitle=str(run),
         head=[_tiles(history, result, settings), Notes(sentences=notes)],
         sections=[section for section in sections if section is not None],
-        files={} if evaluated is None else evaluation_files(evaluated),
+        files={} if parts is None else parts.files,
     )
 
 
@@ -255,15 +250,12 @@ def _epoch_table(history: RunHistory) -> list[Table]:
 
 
 def _evaluation_section(
-    run: Path, settings: Mapping[str, Any], evaluated: Subject | None, missed: Sequence[str]
+    run: Path, settings: Mapping[str, Any], parts: EvaluationParts | None, missed: Sequence[str]
 ) -> Section:
     """Return the head of the evaluation, or the commands that make one."""
     name, title = "evaluation", "How good, where wrong"
-    if evaluated is not None:
-        words = f"{evaluated.model} on {measured_on(evaluated)}, which the run was judged by."
-        return Section(
-            name=name, title=title, blocks=[Text(paragraphs=[words]), *evaluation_head(evaluated)]
-        )
+    if parts is not None:
+        return Section(name=name, title=title, blocks=[Text(paragraphs=[parts.words]), *parts.head])
     data, page = str(settings.get("data") or "DIR"), str(run / "evaluation")
     commands = (
         f"covtool report {quote(str(run))}\n"

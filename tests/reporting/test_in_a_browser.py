@@ -37,7 +37,7 @@ PACKAGES = ("@sparticuz/chromium@147", "puppeteer-core@24")
 KINDS = ("evaluation", "retrieval", "run", "runs", "half-steps", "data")
 PARTS = {
     "evaluation": ["confusion", "classes", "mistakes", "right", "scores", "attack", "against"],
-    "retrieval": ["curves", "queries", "identities", "cameras", "against"],
+    "retrieval": ["found", "queries", "identities", "cameras", "against"],
     "run": ["curves", "images", "groups", "settings", "evaluation", "confusion", "mistakes"],
     "runs": ["curves", "figures", "settings", "same-settings"],
     "half-steps": ["curves", "half-steps", "images", "groups", "settings", "evaluation"],

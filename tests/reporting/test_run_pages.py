@@ -9,14 +9,14 @@ import pytest
 import torch
 from html_checks import raw_names, require_sound
 from svdnet_runs import write_svdnet_run
+from svdnet_training import svdnet_request, write_data, write_eigen_model
 from toy_data import write_toy_data
 from training_runs import Recorder, make_request
 
 from covtool.errors import ArgumentError, DataError
-from covtool.reporting.run_evaluation import evaluated_run
+from covtool.reporting.run_evaluation import Evaluated, evaluated_run
 from covtool.reporting.run_page import report_runs
-from covtool.reporting.subjects import Subject
-from covtool.run_files import read_settings
+from covtool.run_files import final_figures, read_settings
 from covtool.training import finetune
 from covtool.training.run.run import Run
 from covtool.training.start.revisiting import first_images, parameter_groups_of
@@ -205,7 +205,7 @@ def test_a_run_that_is_named_twice_is_refused(trained: tuple, tmp_path: Path) ->
     assert not (tmp_path / "page").exists()
 
 
-def evaluated_here(run: Path) -> Subject:
+def evaluated_here(run: Path) -> Evaluated:
     return evaluated_run(run, device="cpu", batch_size=4, workers=0)
 
 
@@ -224,6 +224,21 @@ def test_the_page_of_a_run_ends_with_its_evaluation(trained: tuple, tmp_path: Pa
     assert [row["path"] for row in rows] == [
         str(Path(read_settings(run / "args.yaml")["data"]) / path) for path in validated
     ]
+
+
+def test_the_page_of_a_run_that_was_judged_by_a_search_ends_with_that_search(
+    tmp_path: Path,
+) -> None:
+    people = write_data(tmp_path / "people")
+    result = finetune(svdnet_request(write_eigen_model(tmp_path), people, tmp_path / "runs"))
+    page = report_runs([result.directory], tmp_path / "page", evaluator=evaluated_here)
+    assert page.notes == ()
+    found = require_sound(page.path.read_text())
+    sections = {"#curves", "#half-steps", "#evaluation", "#found", "#queries", "#identities"}
+    assert sections <= set(found.links)
+    best = final_figures(result.directory).figures["best_eval_mAP"]
+    assert f"{best:.2f} %" in found.text  # the run's own figure, measured again
+    assert "which the run was judged by" in found.text
 
 
 def test_images_that_a_run_left_out_are_not_evaluated(data: Path, tmp_path: Path) -> None:
