@@ -26,6 +26,7 @@ from covtool.training.repeats.outcome import (
 from covtool.training.repeats.plan import Repeat, name_of, plan_repeats, request_of
 from covtool.training.repeats.predictions import write_predictions
 from covtool.training.repeats.said_once import SaidOnce
+from covtool.training.repeats.searches import write_searches
 from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.observer import Observer, SilentObserver, observer_for
 from covtool.training.start.finetune import (
@@ -278,8 +279,9 @@ def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
         finally:
             if processes.is_main:
                 directory.discard_unstarted(repeat.name)
-    if _is_predicted(runs):
-        write_predictions(RunDirectory(path), request, images[0], runs.observer, processes)
+    if runs.folded is not None:
+        write = write_searches if runs.folded.is_searched else write_predictions
+        write(RunDirectory(path), request, images[0], runs.observer, processes)
 
 
 def _is_told(runs: _All, *, is_first: bool) -> bool:
@@ -290,14 +292,10 @@ def _is_told(runs: _All, *, is_first: bool) -> bool:
     return not is_first and runs.request.training.val_fraction is None
 
 
-def _is_predicted(runs: _All) -> bool:
-    return runs.folded is not None and not runs.folded.is_searched
-
-
 def _is_complete(runs: _All, repeat: Repeat) -> bool:
     """Return whether nothing is to be done for a run, with the settings as they are now."""
     path = runs.directory.run(repeat.name)
-    needed = (ARGUMENTS, RESULT, *([PREDICTIONS] if _is_predicted(runs) else []))
+    needed = (ARGUMENTS, RESULT, *([PREDICTIONS] if runs.folded is not None else []))
     if not all((path / name).exists() for name in needed):
         return False
     saved, now = read_settings(path / ARGUMENTS), runs.request.to_arguments()
