@@ -16,6 +16,7 @@ from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, FOLDS, PREDICTIONS, REPEATS, RESULT, read_settings
 from covtool.run_files.places import require_run_place
 from covtool.specs import FinetuneRequest
+from covtool.specs.optimization import AUTO
 from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.outcome import (
     RepeatsResult,
@@ -266,6 +267,7 @@ def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
         changes = processes.main(lambda: _changes(path, request))
         resume_run(path, changes, processes, runs.observer, images=images)
     else:
+        request = _with_rate_of_fold(runs, repeat, request)
         processes.main(lambda: directory.make_run(repeat.name))
         try:
             train_from_start(
@@ -282,6 +284,30 @@ def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
     if runs.folded is not None:
         write = write_searches if runs.folded.is_searched else write_predictions
         write(RunDirectory(path), request, images[0], runs.observer, processes)
+
+
+def _with_rate_of_fold(runs: _All, repeat: Repeat, request: FinetuneRequest) -> FinetuneRequest:
+    """Return settings with the learning rate that the first seed's run on the same fold has found.
+
+    That run searches itself, and its own settings keep what it has found. Without folds there is
+    one rate for all seeds, so their deviation is that of runs with the same settings.
+    """
+    if request.training.lr != AUTO:
+        return request
+
+    def found() -> dict[str, Any] | None:
+        first = next(r for r in plan_repeats(runs.request) if r.fold == repeat.fold)
+        if first == repeat or not runs.directory.is_started(first.name):
+            return None
+        saved = read_settings(runs.directory.run(first.name) / ARGUMENTS)
+        return {"from": first.name, "lr": saved["lr"], "lr_rule": saved["lr_rule"]}
+
+    rate = runs.processes.main(found)
+    if rate is None:
+        return request
+    runs.observer.on_note(f"The learning rate is {rate['lr']:g}, as found for {rate.pop('from')}.")
+    training = request.training.model_copy(update=rate)
+    return request.model_copy(update={"training": training})
 
 
 def _is_told(runs: _All, *, is_first: bool) -> bool:

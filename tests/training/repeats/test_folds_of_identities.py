@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from training_runs import content, cut_short, make_request, rows
 
@@ -83,3 +84,11 @@ def test_such_a_run_is_resumed_exactly(people, tmp_path) -> None:
 def test_metrics_of_a_classifier_say_nothing_there(people, tmp_path, metric) -> None:
     with pytest.raises(ArgumentError, match=f"--eval-metric {metric} says nothing here"):
         finetune(make_request(people, tmp_path, folds=2, fold=1, eval_metric=metric))
+
+
+def test_the_rate_of_a_fold_is_found_on_its_training_images(people, tmp_path) -> None:
+    settings = {"folds": 2, "fold": 1, "lr": "auto"}
+    run = finetune(make_request(people, tmp_path, **settings)).directory
+    saved = yaml.safe_load((run / "args.yaml").read_text())
+    assert 0 < saved["lr"] < 10
+    assert "held-out loss" in saved["lr_rule"]
