@@ -8,7 +8,7 @@ for each pass.
 
 Each row runs in a process of its own and is kept in the folder: a later start goes on with what is
 missing, and prints all. Times are CPU seconds; memory is the most that the process held beyond
-what it did before the fit.
+what it did before the fit: the synthetic features and what they are made of are not among it.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import torch
 from synthetic_features import SyntheticFeatures
 from torch import Tensor
 
+from covtool.allocator import keep_freed_memory
 from covtool.ops.nystrom import Subspace, landmark_rows
 from covtool.ops.ridge import fit_ridge, mistakes
 from covtool.ops.ridge.choice import lowest_nearby, scaled_penalties
@@ -129,7 +130,7 @@ def calibrate(
     plan = plan_memory(rows, features, memory_gib, classes=classes)
     if streamed:
         plan = replace(plan, keep=False)
-    _, before = memory_mib()
+    before, _ = memory_mib()
     begin = time.process_time()
 
     def batches(subspace: Subspace | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -237,6 +238,7 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
+        keep_freed_memory()  # as the commands do
         print(json.dumps(CASES[arguments.case]()))
         return
     arguments.work.mkdir(parents=True, exist_ok=True)

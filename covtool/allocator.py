@@ -2,11 +2,14 @@
 
 import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 # mallopt(3): parameters by number, as in malloc.h.
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
-NEVER = -1
+NEVER, DEFAULT_MAPPINGS = -1, 65_536
+
+_keeping: list[bool] = []  # whether freed memory is kept: once it was told, and in each context
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
@@ -40,4 +43,43 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
         tell = library.mallopt
     except (AttributeError, OSError, TypeError):  # macOS and musl; Windows
         return False
-    return bool(tell(MMAP_MAX, 0)) and bool(tell(TRIM_THRESHOLD, NEVER))
+    if not (tell(MMAP_MAX, 0) and tell(TRIM_THRESHOLD, NEVER)):
+        return False
+    _keeping[:] = [True]
+    return True
+
+
+@contextmanager
+def giving_back() -> Iterator[None]:
+    """Have large blocks taken from the system and given back when they are freed, for a while.
+
+    For work whose memory is bounded: a block that fits nowhere among those which are kept makes
+    the process larger. Nothing is changed unless `keep_freed_memory` has had them kept.
+    """
+    with _within(keeping=False):
+        yield
+
+
+@contextmanager
+def keeping_again() -> Iterator[None]:
+    """Have freed memory kept within `giving_back`, as outside of it."""
+    with _within(keeping=True):
+        yield
+
+
+@contextmanager
+def _within(*, keeping: bool) -> Iterator[None]:
+    if not _keeping:
+        yield
+        return
+    _keeping.append(keeping)
+    _tell_mappings()
+    try:
+        yield
+    finally:
+        _keeping.pop()
+        _tell_mappings()
+
+
+def _tell_mappings() -> None:
+    ctypes.CDLL(None).mallopt(MMAP_MAX, 0 if _keeping[-1] else DEFAULT_MAPPINGS)

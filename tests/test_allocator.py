@@ -40,6 +40,43 @@ def test_blocks_that_were_freed_are_used_again():
     assert kept < PAGES / 100
 
 
+GROWN = """
+from pathlib import Path
+import torch
+from covtool.allocator import giving_back, keep_freed_memory, keeping_again
+
+def grown(size):
+    pages = lambda: int(Path("/proc/self/statm").read_text().split()[1])
+    before = pages()
+    torch.empty(size * 2**20, dtype=torch.uint8).fill_(1)
+    return (pages() - before) * 4096 / 2**20 / size
+
+with giving_back(), keeping_again():  # nothing to change yet
+    pass
+told = keep_freed_memory()
+with giving_back():
+    inside = grown(100)
+    with keeping_again():
+        again = grown(200)
+    last = grown(400)
+print(told, inside, again, last, grown(800))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_work_of_bounded_memory_gives_back_what_it_has_freed():
+    done = subprocess.run([sys.executable, "-c", GROWN], capture_output=True, text=True, check=True)
+    told, *shares = done.stdout.split()
+    if told == "False":
+        pytest.skip("the environment has settings of its own, or another C library")
+    inside, again, last, after = map(float, shares)
+    assert inside < 0.1
+    assert last < 0.1
+    # A larger block may begin where a smaller one was kept.
+    assert again > 0.4
+    assert after > 0.4
+
+
 @pytest.mark.parametrize(
     "environment",
     [

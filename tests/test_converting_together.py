@@ -13,6 +13,7 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.conversion import ConversionRequest, convert, plan_conversion
 from covtool.errors import OutputExistsError
 from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, ModelSource
+from covtool.surgery.calibration_memory import plan_memory
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,8 @@ CASES = {
         "operations": [HeadSpec(dim=4, reduction="conv-bn-relu", post_norm="batchnorm")]
     },
     "streamed": {
-        "operations": [HeadSpec(dim=8)],
-        "spec": ConvertSpec(calibrate_memory=5.9e-5),
+        "operations": [HeadSpec(dim=6)],  # features are fewer than images, and not kept
+        "spec": ConvertSpec(calibrate_memory=plan_memory(36, 21, 1e-6, classes=3).exact_gib),
     },
     "projected": {"operations": [HeadSpec(dim=8)], "spec": ConvertSpec(calibrate_memory=1e-6)},
     "operators": {"operations": [ConvolutionSpec(conv="tanh")]},

@@ -12,6 +12,8 @@ from covtool.printable import printable
 
 NEEDED = ("path", "label", "predicted", "probability")
 LOSS = "loss"
+FOUND = "found_identity"
+"""Column of a search's file, which has no classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,12 @@ def read_predictions(file: Path, images: Images) -> Predictions:
     found: dict[int, list[tuple[float, str]]] = {}
     unknown = relabeled = 0
     with opened_table(file) as (columns, rows):
+        if FOUND in columns and "predicted" not in columns:
+            raise DataError(
+                f"{file} is of a search: it has what is found for images, and no classes.",
+                hint="Labels in doubt need predictions of classes. For identities, look at the "
+                "rows with a large first_rank.",
+            )
         if missing := [name for name in NEEDED if name not in columns]:
             raise DataError(
                 f"{file} has no column {missing[0]!r}.",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from covtool.errors import ShapeError
+from covtool.ops.parts import by_columns
 
-_COLUMNS_AT_ONCE = 4096
 _RANK = 1e-10  # of the largest eigenvalue: below, rows in float32 span rounding
 
 
@@ -47,18 +47,19 @@ class Subspace:
         if landmarks.ndim != 2:
             raise ShapeError.expected("landmarks", "(m + 1, d)", landmarks)
         gram = landmarks.new_zeros(len(landmarks), len(landmarks), dtype=torch.float64)
-        for columns in landmarks.split(_COLUMNS_AT_ONCE, dim=1):
+        for columns in by_columns(landmarks):
             block = columns.double()
             block -= block.mean(dim=0)
             columns.copy_(block)
             gram.addmm_(block, block.mT)
         eigenvalues, vectors = torch.linalg.eigh(gram)
-        # The last eigenvalue is the largest; zero where all rows are equal.
-        kept = eigenvalues > _RANK * eigenvalues[-1:].clamp_min(0)
-        to_directions = (vectors[:, kept] / eigenvalues[kept].sqrt()).mT
-        size = int(kept.sum())
-        for columns in landmarks.split(_COLUMNS_AT_ONCE, dim=1):
-            columns[:size] = (to_directions @ columns.double()).to(columns.dtype)
+        del gram  # a matrix of m x m numbers, and what follows makes no other
+        # They ascend, the last is the largest; it is zero where all rows are equal.
+        size = int((eigenvalues > _RANK * eigenvalues[-1:].clamp_min(0)).sum())
+        first = len(landmarks) - size
+        to_directions = vectors[:, first:].div_(eigenvalues[first:].sqrt()).mT
+        for columns in by_columns(landmarks):
+            columns[:size] = to_directions @ columns.double()
         return cls(directions=landmarks[:size])
 
     def apply(self, features: Tensor) -> Tensor:
@@ -68,12 +69,11 @@ class Subspace:
     def transpose(self, weight: Tensor) -> Tensor:
         """Return a linear map of projections as one of the features: (K, m) -> (K, d)."""
         mapped = weight.new_empty(len(weight), self.directions.shape[1])
-        for columns, directions in zip(
-            mapped.split(_COLUMNS_AT_ONCE, dim=1),
-            self.directions.split(_COLUMNS_AT_ONCE, dim=1),
-            strict=True,
-        ):
-            columns.copy_(weight @ directions.to(weight.dtype))
+        start = 0
+        for directions in by_columns(self.directions):
+            stop = start + directions.shape[1]
+            mapped[:, start:stop] = weight @ directions.to(weight.dtype)
+            start = stop
         return mapped
 
 

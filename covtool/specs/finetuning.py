@@ -142,9 +142,19 @@ class FinetuneRequest(Record):
             flag: Option that asks for it.
 
         Raises:
-            ArgumentError: See `require_rates_to_test`.
+            ArgumentError: See `require_rates_to_test`; or the run is to be repeated.
         """
         self.require_rates_to_test(flag)
+        refuse_contradictions(
+            [
+                (
+                    self.repeats.is_several,
+                    f"{flag} finds the rate of one run, and --seeds or --folds make several.",
+                    f"Leave it out: --lr {AUTO} finds the rate of all seeds, and of each fold; or "
+                    f"name a --fold, and leave out --seeds, for {flag}.",
+                )
+            ]
+        )
         return self.model_copy(update={"training": self.training.with_rate_to_find()})
 
     def require_rates_to_test(self, flag: str) -> None:
@@ -154,8 +164,7 @@ class FinetuneRequest(Record):
             flag: Option that asks for it.
 
         Raises:
-            ArgumentError: The run is judged by a search, its loss does not train a classifier, or
-                it is to be repeated.
+            ArgumentError: The run is one of phases, or its loss does not train a classifier.
         """
         judged = "A range test judges learning rates by the cross entropy on held-out images"
         hint = "Give the rate with --lr"
@@ -172,11 +181,6 @@ class FinetuneRequest(Record):
                     f"{flag} has nothing to judge by: {judged}, and --loss {self.objective.loss} "
                     "does not train the classifier.",
                     f"{hint}, or add ce to the loss.",
-                ),
-                (
-                    self.repeats.is_several,
-                    f"{flag} finds the rate of one run, and --seeds or --folds make several.",
-                    "Find it first with --find-lr alone, and give it to all of them with --lr.",
                 ),
             )
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from covtool.allocator import keeping_again
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.ops.nystrom import Subspace, landmark_rows
 from covtool.ops.principal import principal_directions
@@ -275,8 +276,18 @@ def _share(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the classifier's input, perhaps projected, and one-hot labels: of this process."""
     with Inputs(classifier) as inputs:
-        for labels in tracked.run(model, description):
+        for labels in _as_outside(tracked.run(model, description)):
             features = inputs.last.float().cpu()
             targets = nn.functional.one_hot(labels, classifier.out_features)
             # A byte each: of 100,000 images and 1,000 classes, not 800 MB.
             yield subspace.apply(features) if subspace else features, targets.bool()
+
+
+def _as_outside(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield what a network gives, run as it is where no solver counts its memory."""
+    while True:
+        with keeping_again():
+            labels = next(batches, None)
+        if labels is None:
+            return
+        yield labels

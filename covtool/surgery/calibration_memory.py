@@ -1,12 +1,15 @@
 """How a calibration is solved within a bound on memory: by which system, of which features.
 
-The counts are of bytes that are held at the same time; `benchmarks/ridge.py` measures them.
+The counts are of bytes that are held at the same time; `benchmarks/ridge.py` measures them, and so
+do the tests at small sizes. The network is not among them, and neither is the batch of features
+that it gives.
 """
 
 from bisect import bisect_right
 from dataclasses import dataclass
 
 from covtool.ops.cholesky import BLOCK
+from covtool.ops.parts import NUMBERS_AT_ONCE
 from covtool.ops.ridge import LARGEST_EIGEN, Side
 from covtool.ops.temperature import MOST_LOGITS
 
@@ -22,7 +25,10 @@ LARGEST_SUBSPACE = 4096
 _GIB = 2**30
 _FLOAT32, _FLOAT64 = 4, 8
 # Matrices of a system's size: itself, its eigenvectors, workspace of eigh, what is made of them.
-_DUAL_EIGEN, _PRIMAL_EIGEN = 6, 5
+_DUAL_EIGEN, _PRIMAL_EIGEN = 6, 4
+# What becomes of a part, of rows or columns, in float64: itself, centered, projected, shrunk,
+# and products of these.
+_OF_A_PART = 5
 # Bands of a factorization: the diagonal blocks, a column of blocks and its copy.
 _BANDS = 3
 # An eigendecomposition of 2,048 rows, which the search for the penalty starts from.
@@ -112,7 +118,8 @@ def plan_memory(images: int, features: int, limit_gib: float, *, classes: int) -
 def _exact_bytes(images: int, features: int, classes: int, *, side: Side, keep: bool) -> float:
     kept = (_FLOAT32 * features + classes) * images  # features, and targets of a byte each
     if side == "features":
-        return keep * kept + _primal_bytes(images, features, classes)
+        parts = _parts_bytes(images, max(features, classes))
+        return keep * kept + _primal_bytes(images, features, classes) + parts
     # Left-out predictions of all images, and the weights that come of them.
     results = _FLOAT64 * classes * (_PREDICTIONS * images + 2 * features)
     if images <= LARGEST_EIGEN:
@@ -132,7 +139,13 @@ def _primal_bytes(images: int, features: int, classes: int) -> float:
     return _FLOAT64 * (_PRIMAL_EIGEN * features**2 + predictions + weights)
 
 
+def _parts_bytes(rows: int, columns: int) -> float:
+    return _FLOAT64 * _OF_A_PART * min(rows * columns, NUMBERS_AT_ONCE)
+
+
 def _subspace_bytes(images: int, features: int, classes: int, size: int) -> float:
     directions = _FLOAT32 * (size + 1) * features
     weights = 2 * _FLOAT64 * features * classes
-    return directions + weights + _primal_bytes(images, size, classes)
+    # Of landmarks, or of projections.
+    parts = _parts_bytes(max(features, images), max(size, classes))
+    return directions + weights + _primal_bytes(images, size, classes) + parts

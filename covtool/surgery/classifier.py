@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from covtool.allocator import giving_back
 from covtool.ops.nystrom import Subspace
 from covtool.ops.ridge import Batches, Side, fit_ridge, fit_ridge_by_batches, mistakes
 from covtool.ops.temperature import TemperatureFit, fit_held_out
@@ -15,6 +16,7 @@ _SOFTENING = 4  # of the likeliest scale: sharper logits make the first training
 _TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
 
 
+@giving_back()
 def subspace_of(batches: Batches, *, rows: Tensor) -> Subspace:
     """Return the subspace that some rows of all span, by their places, which ascend."""
     found: Tensor | None = None
@@ -23,7 +25,7 @@ def subspace_of(batches: Batches, *, rows: Tensor) -> Subspace:
         chosen = rows[(rows >= seen) & (rows < seen + len(features))] - seen
         if found is None:
             found = features.new_empty(len(rows), features.shape[1])
-        found[filled : filled + len(chosen)] = features[chosen]
+        torch.index_select(features, 0, chosen, out=found[filled : filled + len(chosen)])
         seen, filled = seen + len(features), filled + len(chosen)
     assert found is not None  # there are images
     return Subspace.spanned_by_(found[:filled])
@@ -52,6 +54,7 @@ class SolvedClassifier:
     predictions: TemperatureFit | None
 
 
+@giving_back()
 def solve_classifier(
     batches: Batches,
     *,

@@ -142,6 +142,7 @@ def test_predictions_of_folds_say_what_images_were_taken_for(images, tmp_path):
     ("text", "match"),
     [
         ("path,label\n0.png,a\n", "no column 'predicted'"),
+        ("path,identity,found,found_identity\n0.png,a,1.png,b\n", "is of a search"),
         ("path,label,predicted,probability\n0.png,a,b,7\n", "line 2: 7 is no probability"),
         ("path,label,predicted,probability\nx.png,a,b,0.5\n", "None of the images"),
     ],

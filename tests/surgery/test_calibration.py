@@ -10,6 +10,7 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.ops.ridge import fit_ridge, mistakes
 from covtool.specs import HeadSpec, InputSpec
 from covtool.surgery import apply_head, calibrate_head_, plan_head, pooling_of
+from covtool.surgery.calibration_memory import plan_memory
 
 IMAGES = InputSpec(size=(96, 96))
 CLASSES = 3
@@ -32,8 +33,8 @@ def network() -> nn.Module:
     return create_model(parse_name("test_resnet")[0], num_classes=10)
 
 
-def operated(network: nn.Module, **spec: object):
-    plan = plan_head(network, HeadSpec(dim=8, **spec), IMAGES, num_classes=CLASSES)
+def operated(network: nn.Module, *, dim: int = 8, **spec: object):
+    plan = plan_head(network, HeadSpec(dim=dim, **spec), IMAGES, num_classes=CLASSES)
     return apply_head(network, plan).eval(), plan
 
 
@@ -91,9 +92,12 @@ def test_batch_norms_of_the_head_get_the_statistics_of_the_images(network: nn.Mo
 
 
 def test_streaming_gives_the_same_head_as_keeping_features(network: nn.Module) -> None:
+    model, plan = operated(network, dim=6, reduction="linear")
+    # The least that gives the exact solution: features are fewer than images, and not kept.
+    streamed = plan_memory(36, plan.in_features, 1e-6, classes=CLASSES).exact_gib
     heads = []
-    for memory in (2.0, 5.7e-5):
-        model, plan = operated(network, reduction="linear")
+    for memory in (2.0, streamed):
+        model, plan = operated(network, dim=6, reduction="linear")
         result = calibrate_head_(model, plan, textures(), num_images=36, memory_gib=memory)
         heads.append(model.get_submodule(plan.sites.classifier).weight.detach())
         assert result.kept_features == (memory == 2.0)

@@ -194,6 +194,27 @@ def read_folds(file: Path, root: Path, folds: int) -> FoldedData | None:
     )
 
 
+def held_out_part(
+    layout: DataLayout, samples: Sequence[Sample], parts: int
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """Return training images without a part of each class, and that part.
+
+    As of folds, an image's part depends on the names of all. A class of one image keeps it.
+
+    Args:
+        layout: Data set that they are of.
+        samples: The images.
+        parts: Number of parts that each class is cut into.
+    """
+    labels = [layout.class_names[sample.label] for sample in samples]
+    numbers = stratified_folds(labels, _names(samples, layout), parts)
+    trained = {label for label, number in zip(labels, numbers, strict=True) if number != 1}
+    held = [at for at, label in enumerate(labels) if numbers[at] == 1 and label in trained]
+    is_held = set(held)
+    kept = [at for at in range(len(samples)) if at not in is_held]
+    return chosen_samples(samples, kept), chosen_samples(samples, held)
+
+
 def _by_class(layout: DataLayout, folds: int, notes: tuple[str, ...]) -> FoldedData:
     samples = layout.samples("train")
     names = _names(samples, layout)

@@ -9,8 +9,6 @@ from covtool.ops.ridge.gram import centered_gram, column_means, times_rows
 from covtool.ops.ridge.primal import fit_ridge_by_batches
 from covtool.ops.ridge.result import RidgeFit, Side
 
-_ROWS_AT_ONCE = 4096
-
 
 def fit_ridge(
     features: Tensor,
@@ -45,8 +43,7 @@ def fit_ridge(
     if side is None:
         side = "features" if features.shape[1] < len(features) else "rows"
     if side == "features":
-        blocks = features.split(_ROWS_AT_ONCE), targets.split(_ROWS_AT_ONCE)
-        return fit_ridge_by_batches(lambda: zip(*blocks, strict=True), loss=loss)
+        return fit_ridge_by_batches(lambda: [(features, targets)], loss=loss)
     return _fit_dual(features, targets, loss)
 
 

@@ -7,6 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from covtool.ops.parts import by_rows
 from covtool.ops.ridge.choice import (
     SMALLEST_LEFT,
     Loss,
@@ -26,7 +27,8 @@ def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> Rid
     """Fit as `fit_ridge` does, from batches of rows: memory for d x d numbers, not n x d.
 
     Where all predictions are more than `covtool.ops.temperature.MOST_LOGITS`, every so many rows
-    judge the penalties and keep theirs; each row's answer is given all the same.
+    judge the penalties and keep theirs; each row's answer is given all the same. Large batches are
+    taken up a part at a time, so that their size costs no memory here.
 
     Args:
         batches: Called three times: for the moments, for the losses of all penalties, and for
@@ -36,12 +38,12 @@ def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> Rid
     Raises:
         ArgumentError: As `fit_ridge`.
     """
-    moments = _Moments.of(batches())
+    moments = _Moments.of(_parts(batches()))
     fit = _Primal.of(moments)
     penalties = scaled_penalties(moments.scatter.diagonal().sum().item(), moments.rows)
     every = _distance(moments.rows, len(moments.target_mean))
     losses = dict.fromkeys(penalties, 0.0)
-    for features, raw_targets in _every_so_many(batches(), every):
+    for features, raw_targets in _parts(_every_so_many(batches(), every)):
         projected, targets = fit.project(features), raw_targets.double()
         for penalty in losses:
             left_out = fit.left_out(projected, targets, penalty)
@@ -49,7 +51,7 @@ def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> Rid
     # The first of equals is the smallest penalty: `PENALTIES` ascend.
     best = min(losses, key=losses.__getitem__)
     weight = fit.weight(best)
-    kept, answers = _predictions(fit, batches(), best, every)
+    kept, answers = _predictions(fit, _parts(batches()), best, every)
     return RidgeFit(
         weight=weight,
         bias=moments.target_mean - weight @ moments.mean,
@@ -59,6 +61,11 @@ def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> Rid
         answers=answers,
         side="features",
     )
+
+
+def _parts(batches: Iterable[Batch]) -> Iterator[Batch]:
+    for features, targets in batches:
+        yield from by_rows(features, targets)
 
 
 def _distance(rows: int, classes: int) -> int:
@@ -118,8 +125,8 @@ class _Moments:
             rows += len(features)
             total += features.sum(dim=0)
             target_total += targets.sum(dim=0)
-            scatter += features.mT @ features
-            cross += features.mT @ targets
+            scatter.addmm_(features.mT, features)
+            cross.addmm_(features.mT, targets)
         check_rows(rows)
         assert shift is not None  # there are rows
         offset = total / rows
@@ -128,7 +135,7 @@ class _Moments:
             mean=shift + offset,
             target_mean=target_total / rows,
             # The shift was that of the first batch: what it is off the mean is corrected here.
-            scatter=scatter - rows * torch.outer(offset, offset),
+            scatter=scatter.addr_(offset, offset, alpha=-rows),
             cross=cross - torch.outer(offset, target_total),
         )
 

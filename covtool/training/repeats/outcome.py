@@ -10,7 +10,7 @@ from covtool.ops.t_intervals import Spread, spread_of
 from covtool.run_files import IMAGE_LIST, PREDICTIONS, FinalFigures, final_figures
 from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.plan import Repeat
-from covtool.training.repeats.predictions import join_predictions
+from covtool.training.repeats.rows import join_rows
 
 MEAN, DEVIATION = "mean", "std"
 """Names of the last rows of summary.csv."""
@@ -27,7 +27,7 @@ class RepeatsResult:
         figures: Mean and standard deviation over the runs, by the names of the figures: ``best_``
             or ``last_`` with a column of summary.csv. One that not every run has is left out.
         seconds: Time for training and evaluation of all.
-        predictions: File of the images' predictions; None without folds, or for a search.
+        predictions: File of what the images were taken for, or found for them; None without folds.
     """
 
     directory: Path
@@ -50,7 +50,7 @@ def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> Rep
     predictions = None
     if all(file.exists() for file in files):
         predictions = directory.path / PREDICTIONS
-        join_predictions(files, predictions)
+        join_rows(files, predictions)
     result = RepeatsResult(
         directory=directory.path,
         metric=runs[0].metric,

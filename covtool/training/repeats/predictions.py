@@ -1,14 +1,11 @@
 """What the images of a fold are taken for by the model that has not trained on them."""
 
-import csv
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from covtool.atomic import written_whole
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.model_file import load
 from covtool.data.datasets.checking import check_images
@@ -20,13 +17,12 @@ from covtool.full_paths import relative_name
 from covtool.processes import Processes
 from covtool.run_files import PREDICTIONS
 from covtool.specs import FinetuneRequest
+from covtool.training.repeats.rows import BEST, write_rows
 from covtool.training.run.directory import RunDirectory
 from covtool.training.run.observer import Observer
 
 COLUMNS = ("path", "label", "predicted", "probability", "loss", "fold", "seed")
 """Columns of predictions.csv; the probability is that of the predicted class, the loss in nats."""
-
-BEST = "best"
 
 Answer = tuple[int, float, float]
 """A class, its probability, and the negative log-likelihood of the right one."""
@@ -84,25 +80,8 @@ def write_predictions(
         )
     parts = processes.each(lambda: answers.found)
     found = [answer for part in parts for answer in part]
-    processes.main(lambda: _write(run.path / PREDICTIONS, _rows(layout, samples, found, request)))
-
-
-def join_predictions(files: Iterable[Path], path: Path) -> None:
-    """Write the predictions of several runs into one file, in their order.
-
-    Raises:
-        OSError: One cannot be read.
-        SaveError: The file cannot be written.
-    """
-
-    def rows() -> Iterable[Sequence[object]]:
-        for file in files:
-            with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-                reader = csv.reader(lines)
-                next(reader)
-                yield from reader
-
-    _write(path, rows())
+    rows = _rows(layout, samples, found, request)
+    processes.main(lambda: write_rows(run.path / PREDICTIONS, COLUMNS, rows))
 
 
 class _Answers:
@@ -129,13 +108,3 @@ def _rows(
         path = os.fspath(sample.path)
         place = path if layout.kind == "hfds" else relative_name(path, layout.folder)
         yield place, names[sample.label], names[predicted], probability, loss, *whereabouts
-
-
-def _write(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    with (
-        written_whole(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
-    ):
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)

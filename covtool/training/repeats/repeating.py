@@ -16,6 +16,7 @@ from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, FOLDS, PREDICTIONS, REPEATS, RESULT, read_settings
 from covtool.run_files.places import require_run_place
 from covtool.specs import FinetuneRequest
+from covtool.specs.optimization import AUTO
 from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.outcome import (
     RepeatsResult,
@@ -26,6 +27,7 @@ from covtool.training.repeats.outcome import (
 from covtool.training.repeats.plan import Repeat, name_of, plan_repeats, request_of
 from covtool.training.repeats.predictions import write_predictions
 from covtool.training.repeats.said_once import SaidOnce
+from covtool.training.repeats.searches import write_searches
 from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.observer import Observer, SilentObserver, observer_for
 from covtool.training.start.finetune import (
@@ -265,6 +267,7 @@ def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
         changes = processes.main(lambda: _changes(path, request))
         resume_run(path, changes, processes, runs.observer, images=images)
     else:
+        request = _with_rate_of_fold(runs, repeat, request)
         processes.main(lambda: directory.make_run(repeat.name))
         try:
             train_from_start(
@@ -278,8 +281,33 @@ def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
         finally:
             if processes.is_main:
                 directory.discard_unstarted(repeat.name)
-    if _is_predicted(runs):
-        write_predictions(RunDirectory(path), request, images[0], runs.observer, processes)
+    if runs.folded is not None:
+        write = write_searches if runs.folded.is_searched else write_predictions
+        write(RunDirectory(path), request, images[0], runs.observer, processes)
+
+
+def _with_rate_of_fold(runs: _All, repeat: Repeat, request: FinetuneRequest) -> FinetuneRequest:
+    """Return settings with the learning rate that the first seed's run on the same fold has found.
+
+    That run searches itself, and its own settings keep what it has found. Without folds there is
+    one rate for all seeds, so their deviation is that of runs with the same settings.
+    """
+    if request.training.lr != AUTO:
+        return request
+
+    def found() -> dict[str, Any] | None:
+        first = next(r for r in plan_repeats(runs.request) if r.fold == repeat.fold)
+        if first == repeat or not runs.directory.is_started(first.name):
+            return None
+        saved = read_settings(runs.directory.run(first.name) / ARGUMENTS)
+        return {"from": first.name, "lr": saved["lr"], "lr_rule": saved["lr_rule"]}
+
+    rate = runs.processes.main(found)
+    if rate is None:
+        return request
+    runs.observer.on_note(f"The learning rate is {rate['lr']:g}, as found for {rate.pop('from')}.")
+    training = request.training.model_copy(update=rate)
+    return request.model_copy(update={"training": training})
 
 
 def _is_told(runs: _All, *, is_first: bool) -> bool:
@@ -290,14 +318,10 @@ def _is_told(runs: _All, *, is_first: bool) -> bool:
     return not is_first and runs.request.training.val_fraction is None
 
 
-def _is_predicted(runs: _All) -> bool:
-    return runs.folded is not None and not runs.folded.is_searched
-
-
 def _is_complete(runs: _All, repeat: Repeat) -> bool:
     """Return whether nothing is to be done for a run, with the settings as they are now."""
     path = runs.directory.run(repeat.name)
-    needed = (ARGUMENTS, RESULT, *([PREDICTIONS] if _is_predicted(runs) else []))
+    needed = (ARGUMENTS, RESULT, *([PREDICTIONS] if runs.folded is not None else []))
     if not all((path / name).exists() for name in needed):
         return False
     saved, now = read_settings(path / ARGUMENTS), runs.request.to_arguments()

@@ -1,13 +1,17 @@
 """A learning rate by a range test: of a run with ``--lr auto``, or the test alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from covtool.data.datasets.folding import held_out_part
+from covtool.data.datasets.layout import DataLayout, in_order_of
+from covtool.data.datasets.samples import chosen_samples
 from covtool.errors import RangeTestError
 from covtool.processes import Processes, joined
 from covtool.run_files.learning_rates import RatePoint
 from covtool.run_files.places import require_run_place
 from covtool.specs import FinetuneRequest
+from covtool.specs.loading import LoadingSpec
 from covtool.specs.optimization import AUTO
 from covtool.training.parts.rate_choice import RangeTest, choose_rate
 from covtool.training.run.directory import RunDirectory, directory_at
@@ -22,7 +26,10 @@ from covtool.training.start.prepare import (
     resolve_defaults,
     run_name,
 )
-from covtool.training.start.range_test import run_ramp
+from covtool.training.start.range_test import HELD_OUT, run_ramp
+
+MOST_PARTS = 5
+"""Parts that the training images of a fold are cut into, one to judge by; of few images, fewer."""
 
 FOLDER = "find-lr"
 """Folder of tests that no run follows, beside those of the commands that train."""
@@ -74,7 +81,7 @@ def _found(request: FinetuneRequest, observer: Observer, processes: Processes) -
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
     material = gather(opened, request, layout, observer, processes)
-    points = run_ramp(material, request, observer, processes)
+    points = _points(material, request, layout, observer, processes)
     name = run_name(request, material)
     made = processes.main(lambda: RunDirectory.create(output, FOLDER, name, folders=()).path)
     directory = directory_at(made, processes)
@@ -89,13 +96,18 @@ def _found(request: FinetuneRequest, observer: Observer, processes: Processes) -
 
 
 def with_found_rate(
-    material: Material, request: FinetuneRequest, observer: Observer, processes: Processes
+    material: Material,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+    processes: Processes,
 ) -> tuple[FinetuneRequest, RangeTest | None]:
     """Return the settings of a run with a number for its learning rate, and the test that found it.
 
     Args:
         material: Model and images of the run, which stay as they are.
         request: Settings of the run.
+        layout: Data set of the run.
         observer: Observer that gets the suggestion and its rule.
         processes: Processes that train together.
 
@@ -107,7 +119,7 @@ def with_found_rate(
     """
     if request.training.lr != AUTO:
         return request, None
-    test = _chosen(run_ramp(material, request, observer, processes))
+    test = _chosen(_points(material, request, layout, observer, processes))
     choice = test.choice
     observer.on_note(
         f"Range test of {len(test.points) - 1} updates: the learning rate is {choice.lr:g}, "
@@ -116,6 +128,46 @@ def with_found_rate(
     found = {"lr": choice.lr, "lr_rule": choice.rule}
     training = request.training.model_copy(update=found)
     return request.model_copy(update={"training": training}), test
+
+
+def _points(
+    material: Material,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+    processes: Processes,
+) -> tuple[RatePoint, ...]:
+    """Return the points of a test; that of a run on folds has its training images alone.
+
+    Whatever is chosen on the fold that is held out, the run's figures on it would flatter.
+    """
+    if request.repeats.fold is not None:
+        material, request = _on_training_images(material, request, layout)
+        observer.on_note(
+            f"The range test is judged by {len(material.data.validation)} of the training images: "
+            "those of the fold that is held out choose no learning rate."
+        )
+    return run_ramp(material, request, observer, processes)
+
+
+def _on_training_images(
+    material: Material, request: FinetuneRequest, layout: DataLayout
+) -> tuple[Material, FinetuneRequest]:
+    """Return material with a part of the training images to judge by, and settings without cache.
+
+    A cache holds training images as they are varied, not as they are evaluated.
+    """
+    layout = in_order_of(layout, material.opened.recipe.class_names or ())
+    left_out = material.data.left_out
+    samples = layout.samples("train")
+    if left_out:
+        rows = [row for row, sample in enumerate(samples) if sample.path not in left_out]
+        samples = chosen_samples(samples, rows)
+    parts = max(min(MOST_PARTS, len(samples) // HELD_OUT), 2)
+    training, held_out = held_out_part(layout, samples, parts)
+    data = replace(material.data, training=training, validation=held_out, searched=None)
+    request = request.model_copy(update={"loading": LoadingSpec()})
+    return replace(material, data=data), request
 
 
 def _chosen(points: tuple[RatePoint, ...]) -> RangeTest:

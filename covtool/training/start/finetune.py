@@ -144,7 +144,7 @@ def train_from_start(
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
     material = gather(opened, request, layout, observer, processes, left_out=left_out)
-    request, rates = with_found_rate(material, request, observer, processes)
+    request, rates = with_found_rate(material, request, layout, observer, processes)
     parts = material.assembled(request, processes)
     if is_new:
         name = run_name(request, material)

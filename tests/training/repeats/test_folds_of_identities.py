@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from training_runs import content, cut_short, make_request, rows
 
@@ -28,16 +29,37 @@ def people(tmp_path_factory):
     return folder / "people.csv"
 
 
+def listed_in(file):
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def require_figures_of(run, rows) -> None:
+    """Rows of a fold have the figures of its run, and name what is in the fold."""
+    paths = {row["path"]: row["identity"] for row in rows}
+    assert {row["found_identity"] for row in rows} <= set(paths.values())
+    for row in rows:
+        assert row["found"] != row["path"]
+        assert paths[row["found"]] == row["found_identity"]
+        assert (row["found_identity"] == row["identity"]) == (row["first_rank"] == "1")
+    right = [row["first_rank"] == "1" for row in rows]
+    assert 100 * sum(right) / len(rows) == pytest.approx(run.figures["best_eval_rank1"])
+    precisions = [float(row["average_precision"]) for row in rows]
+    assert sum(precisions) / len(rows) == pytest.approx(run.figures["best_eval_mAP"], abs=1e-3)
+
+
 def test_folds_of_identities_are_searched(people, tmp_path) -> None:
     request = make_request(people, tmp_path, folds=2, epochs=1, experiment="p")
     found = repeat_finetune(request)
     assert found.metric == "rank1"
-    assert found.predictions is None
+    of_images = listed_in(found.predictions)
+    assert sorted(row["path"] for row in of_images) == sorted(
+        row["path"] for row in listed_in(found.directory / "folds.csv")
+    )
     assert {"best_eval_rank1", "last_eval_mAP"} <= found.figures.keys()
     identities = []
     for run in found.runs:
-        with (run.run / "images.csv").open() as file:
-            listed = list(csv.DictReader(file))
+        listed = listed_in(run.run / "images.csv")
         trained, searched = (
             {row["identity"] for row in listed if row["split"] == split}
             for split in ("train", "test")
@@ -45,6 +67,7 @@ def test_folds_of_identities_are_searched(people, tmp_path) -> None:
         assert len(trained) == len(searched) == 4
         assert not trained & searched
         identities.append(searched)
+        require_figures_of(run, [row for row in of_images if int(row["fold"]) == run.fold])
     assert not identities[0] & identities[1]
 
 
@@ -61,3 +84,11 @@ def test_such_a_run_is_resumed_exactly(people, tmp_path) -> None:
 def test_metrics_of_a_classifier_say_nothing_there(people, tmp_path, metric) -> None:
     with pytest.raises(ArgumentError, match=f"--eval-metric {metric} says nothing here"):
         finetune(make_request(people, tmp_path, folds=2, fold=1, eval_metric=metric))
+
+
+def test_the_rate_of_a_fold_is_found_on_its_training_images(people, tmp_path) -> None:
+    settings = {"folds": 2, "fold": 1, "lr": "auto"}
+    run = finetune(make_request(people, tmp_path, **settings)).directory
+    saved = yaml.safe_load((run / "args.yaml").read_text())
+    assert 0 < saved["lr"] < 10
+    assert "held-out loss" in saved["lr_rule"]
