@@ -227,6 +227,10 @@ def _number_or(word: str) -> dict[str, Any]:
     return {"parser": parse, "metavar": f"<float|{word}>"}
 
 
+_MOST_VALUES = 4
+"""Values of an option that an error repeats one by one."""
+
+
 def _without_bounds(annotation: Any) -> Any:
     """Return a type as typer takes it: bounds are checked by the spec itself."""
     if get_origin(annotation) is Annotated:
@@ -246,7 +250,16 @@ def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
         name = first["loc"][0] if first["loc"] else None
         flag = _long(name, spec.model_fields[name]) if name else "The options"
         reason = parts_of(problem)[1]
-        raise ArgumentError(f"{flag} {shown(first['input'])} is not valid: {reason}.") from problem
+        raise ArgumentError(f"{flag} {_each_shown(first['input'])} is not valid: {reason}.") from (
+            problem
+        )
+
+
+def _each_shown(value: Any) -> str:
+    """Return a value in the words of a command: those of an option that takes several, each."""
+    if isinstance(value, list | tuple) and 0 < len(value) <= _MOST_VALUES:
+        return " ".join(map(shown, value))
+    return shown(value)
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:

@@ -116,6 +116,7 @@ def test_a_non_finite_loss_exits_5_and_says_where(covtool, data, tmp_path):
         (["--resume", "nowhere"], "is not a run that can be resumed"),
         (["test_resnet", "--data", ".", "--gc-conv-only"], "has no effect without --gc"),
         (["test_resnet", "--data", ".", "--epochs", "0"], "--epochs 0 is not valid"),
+        (["test_resnet", "--data", ".", "--img-size", "0"], "--img-size '0' is not valid"),
         (["--resume", ".", "--dry-run"], "--dry-run is for a new run"),
     ],
 )
