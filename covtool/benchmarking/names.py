@@ -6,7 +6,8 @@ from typing import NamedTuple
 from covtool.errors import ArgumentError
 from covtool.variant_names import MAGNITUDES, require_variant
 
-_KERNEL = re.compile(r"(.*):(dw)?([1-9]\d*)x([1-9]\d*)")
+_SIZE = re.compile(r"[1-9][0-9]{0,8}")
+_KERNEL = re.compile(r"(.*):(dw)?([1-9][0-9]{0,8})x([1-9][0-9]{0,8})")
 
 
 class ConvolutionShape(NamedTuple):
@@ -122,6 +123,6 @@ def parse_head(name: str) -> tuple[str, str | None]:
 
 def _sizes(shape: str, count: int) -> tuple[int, ...] | None:
     sizes = shape.split("x")
-    if len(sizes) != count or not all(size.isdecimal() and int(size) for size in sizes):
+    if len(sizes) != count or not all(map(_SIZE.fullmatch, sizes)):
         return None
     return tuple(map(int, sizes))

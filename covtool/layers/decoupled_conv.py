@@ -84,6 +84,11 @@ class DecoupledConv2d(ConvOperator):
         return decoupled_conv2d(features, filters, functions._replace(factor=factor), geometry)
 
     @property
+    def follows_batches(self) -> bool:
+        """Whether ρ is measured in a mean that follows the batches in training."""
+        return hasattr(self, "norm_mean")
+
+    @property
     def has_radius(self) -> bool:
         """Whether the magnitude depends on ρ."""
         return self._magnitude.takes_radius
@@ -123,7 +128,7 @@ class DecoupledConv2d(ConvOperator):
 
     def _functions(self) -> Decoupling:
         """Return h and g; None for a convolution's own, which need no computing."""
-        follows = self.training and self.buffers_move and hasattr(self, "norm_mean")
+        follows = self.training and self.buffers_move and self.follows_batches
         return Decoupling(
             magnitude=None if self.spec.conv == "linear" else self._magnitude,
             angular=None if self.spec.angular == "cosine" else self._angular,

@@ -180,6 +180,15 @@ def test_an_index_that_cannot_be_locked_is_not_changed(gallery, more, monkeypatc
     assert gallery.read_bytes() == before
 
 
+def test_an_index_whose_lock_file_cannot_be_opened_is_not_changed(gallery, more):
+    before = gallery.read_bytes()
+    gallery.with_name(f".{gallery.name}.lock").mkdir()
+    with pytest.raises(DataError, match="cannot be locked") as told:
+        change(gallery, add=(more,))
+    assert f".{gallery.name}.lock" in told.value.reason
+    assert gallery.read_bytes() == before
+
+
 def killed(function, *, after=0):
     """A function that kills its process in place of the call after so many."""
     calls = []

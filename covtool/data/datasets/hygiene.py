@@ -100,22 +100,25 @@ def _perhaps_again(splits: Mapping[str, Sequence[Sample]]) -> dict[str, Sequence
 def _hashes(samples: Sequence[Sample]) -> np.ndarray:
     """Return a number for each image, (N,), equal where `real_paths` are."""
     if not isinstance(samples, FileSamples):
-        pairs = np.array([tuple(map(hash, path)) for path in real_paths(samples)], np.int64)
-        folders, names = pairs.reshape(-1, 2).T
-        return _mixed(folders, names)
+        return _hashes_of(real_paths(samples), len(samples))
     paths = samples.paths
     folder = np.array([hash(os.path.realpath(one)) for one in paths.folders], np.int64)
     names = np.fromiter(map(hash, paths.names()), np.int64, len(paths))
     hashes = _mixed(folder[paths.folder], names)
     links = np.fromiter(links_among(paths), np.int64)
     if links.size:
-        hashes[links] = _hashes(tuple(chosen_samples(samples, links)))
+        hashes[links] = _hashes_of(real_paths(samples.only(links)), len(links))
     return hashes
 
 
+def _hashes_of(paths: Iterable[tuple[str, str]], count: int) -> np.ndarray:
+    numbers = np.fromiter((hash(part) for path in paths for part in path), np.int64, 2 * count)
+    return _mixed(numbers[::2], numbers[1::2])
+
+
 def _mixed(folders: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Return one number for two, which exchanged would be another."""
-    return folders * np.int64(0x9E3779B97F4A7C1 | 1) + names  # wraps around
+    """Return one number for each folder and name; a factor for one, as a name may be a folder's."""
+    return folders * np.int64(0x9E3779B97F4A7C1) + names  # wraps around
 
 
 def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:

@@ -110,15 +110,19 @@ class ImagePaths(Sequence[Path]):
             for number in self._folder[at : at + AT_ONCE].tolist():
                 yield folders[number] + next(names)
 
-    def by_folder(self) -> Iterator[tuple[str, np.ndarray, list[str]]]:
-        """Yield each folder, the places of the paths in it, and the names of their files."""
+    def by_folder(self) -> Iterator[tuple[str, int, Iterator[tuple[list[int], list[str]]]]]:
+        """Yield each folder, the number of paths in it, and their places and names, by parts."""
         order = np.argsort(self._folder, kind="stable")
         counts = np.bincount(self._folder, minlength=len(self.folders))
-        starts, ends = self._starts[:-1], self._starts[1:]
-        parts = np.split(order, counts.cumsum())[:-1]  # the last one is empty
-        for folder, places in zip(self.folders, parts, strict=True):
-            bounds = zip(starts[places].tolist(), ends[places].tolist(), strict=True)
-            yield folder, places, [_text_of(self._names[start:end]) for start, end in bounds]
+        each = np.split(order, counts.cumsum())[:-1]  # the last one is empty
+        for folder, places in zip(self.folders, each, strict=True):
+            yield folder, len(places), self._named(places)
+
+    def _named(self, places: np.ndarray) -> Iterator[tuple[list[int], list[str]]]:
+        for at in range(0, len(places), AT_ONCE):
+            part = places[at : at + AT_ONCE]
+            bounds = zip(self._starts[part].tolist(), self._starts[part + 1].tolist(), strict=True)
+            yield part.tolist(), [_text_of(self._names[start:end]) for start, end in bounds]
 
     def only(self, rows: Sequence[int] | np.ndarray) -> "ImagePaths":
         """Return some of the paths, by their indices."""

@@ -88,19 +88,40 @@ def require_graphs(device: torch.device, training: TrainingSpec) -> None:
         )
 
 
+def require_recomputable(model: nn.Module, training: TrainingSpec) -> None:
+    """Refuse to compile what is computed again and depends on how often it was.
+
+    torch compiles the second computation as well, in which ρ follows the batch once more: its
+    gradients would be those of another function.
+
+    Raises:
+        ArgumentError: The model has operators whose ρ is measured in a running mean, and is to be
+            compiled and computed again.
+    """
+    follow = (m for m in model.modules() if isinstance(m, DecoupledConv2d) and m.follows_batches)
+    if training.grad_checkpointing and training.torchcompile and any(follow):
+        raise ArgumentError(
+            "--grad-checkpointing and --torchcompile do not go together with decoupled "
+            "convolutions whose ρ is measured in a running mean.",
+            reason="Compiled code that is computed again would count each batch twice.",
+            hint="Leave out one of the two, or convert with --unit none.",
+        )
+
+
 @contextmanager
 def recomputing(model: nn.Module, training: TrainingSpec) -> Iterator[None]:
     """Keep the buffers of a model as they are during a backward pass with checkpointing.
 
     Batch norms and operators with running means would otherwise count a batch twice, the second
     time when their activations are computed again; and operators, which compute with their running
-    mean, would then have another one. Without gradient checkpointing it does nothing.
+    mean, would then have another one. Without gradient checkpointing it does nothing. Between a
+    forward pass and its backward pass there may be no other one: ρ would be that of the last.
     """
     # Those in eval mode leave their buffers as they are anyway.
     modules = [m for m in model.modules() if m.training] if training.grad_checkpointing else []
     buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
     before = [buffer.clone() for buffer in buffers]
-    operators = [module for module in modules if isinstance(module, DecoupledConv2d)]
+    operators = [m for m in modules if isinstance(m, DecoupledConv2d) and m.buffers_move]
     for operator in operators:
         operator.buffers_move = False
     try:

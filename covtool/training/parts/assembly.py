@@ -30,6 +30,7 @@ from covtool.training.parts.acceleration import (
     checkpoint_gradients_,
     loss_scaler,
     require_graphs,
+    require_recomputable,
     synchronize_batch_norms_,
 )
 from covtool.training.parts.filter_constraints import FilterConstraints, constrain_
@@ -312,6 +313,7 @@ def _on_device(
     """Move the model to its device, prepared for checkpointing and for other processes."""
     training = request.training
     if training.grad_checkpointing:
+        require_recomputable(model, training)
         checkpoint_gradients_(model, recipe.base.name)
     if request.processes.sync_bn and processes.world > 1:
         model = synchronize_batch_norms_(model, device)

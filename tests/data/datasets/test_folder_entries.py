@@ -93,7 +93,12 @@ def test_a_folder_that_may_not_be_listed_is_asked_for_each_file(folder, monkeypa
     assert not all_are_files(listed(folder, "nothing.jpg"))
 
 
-def test_a_list_of_many_files_asks_for_none_of_them(folder, monkeypatch) -> None:
+def test_a_folder_that_may_be_listed_but_not_entered_is_noticed(folder, monkeypatch) -> None:
+    monkeypatch.setattr(folder_entries, "is_regular", lambda path: False)
+    assert not all_are_files(listed(folder))
+
+
+def test_a_list_of_many_files_asks_for_one_of_each_folder(folder, monkeypatch) -> None:
     rows = [f"many/{number}.jpg,{'ab'[number % 2]}" for number in range(COUNT)]
     (folder / "list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     asked = []
@@ -106,4 +111,4 @@ def test_a_list_of_many_files_asks_for_none_of_them(folder, monkeypatch) -> None
 
         monkeypatch.setattr(os, name, noting)
     assert len(scan(folder / "list.csv").splits["train"]) > 0
-    assert not [path for path in asked if path.endswith(".jpg")]
+    assert [path for path in asked if path.endswith(".jpg")] == [str(folder / "many/0.jpg")]

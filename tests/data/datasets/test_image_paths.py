@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from images import write_classes
 
+from covtool.data.datasets import image_paths
 from covtool.data.datasets.fingerprint import fingerprint
 from covtool.data.datasets.found_images import LabeledPaths
 from covtool.data.datasets.image_paths import (
@@ -134,13 +135,15 @@ def test_paths_that_come_many_at_a_time_are_as_if_they_came_one_by_one() -> None
     assert many.done() == one.done()
 
 
-def test_paths_by_folder_are_all_paths() -> None:
+def test_paths_by_folder_are_all_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     paths = ImagePaths.of_texts(TEXTS)
-    found = {
-        place: folder + name
-        for folder, places, names in paths.by_folder()
-        for place, name in zip(places.tolist(), names, strict=True)
-    }
+    monkeypatch.setattr(image_paths, "AT_ONCE", 2)
+    found = {}
+    for folder, count, parts in paths.by_folder():
+        before = len(found)
+        for places, names in parts:
+            found |= dict(zip(places, (folder + name for name in names), strict=True))
+        assert len(found) - before == count
     assert found == dict(enumerate(TEXTS))
     assert list(ImagePaths.of_texts(()).by_folder()) == []
 

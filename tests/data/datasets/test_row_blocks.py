@@ -73,7 +73,6 @@ def labeled_rows(file):
 
 
 def one_by_one(monkeypatch):
-    monkeypatch.setattr(RowBlocks, "_at_once", lambda *rest: None)
     monkeypatch.setattr(labeled, "all_are_files", lambda paths: False)
 
 
@@ -95,6 +94,43 @@ def test_plain_rows_are_read_at_once(folder, monkeypatch) -> None:
     assert len(expected) == 2
     monkeypatch.setattr(RowBlocks, "_one_by_one", lambda *rest: pytest.fail("row by row"))
     assert labeled_rows(file) == expected
+
+
+BLOCKS = {"_CELLS_AT_ONCE": 12, "_CHARACTERS_AT_ONCE": 40}
+
+
+@pytest.mark.parametrize("bound", BLOCKS)
+def test_blocks_are_bounded_by_cells_and_by_characters(bound, folder, monkeypatch) -> None:
+    monkeypatch.setattr(row_blocks, bound, BLOCKS[bound])
+    sizes = []
+    at_once = RowBlocks._at_once
+
+    def noting(self, rows, *rest):
+        sizes.append(len(rows))
+        return at_once(self, rows, *rest)
+
+    monkeypatch.setattr(RowBlocks, "_at_once", noting)
+    file = written(folder, [])
+    found = labeled_rows(file)
+    assert sum(sizes) == 40
+    assert max(sizes) <= 4
+    monkeypatch.undo()
+    assert found == labeled_rows(file)
+
+
+PAIRS = {
+    "a label, then a NUL": (["a/1.png,,val"], ["a/1.png,\0,val"], "the label is empty"),
+    "a label, then a quote": (["a/1.png,,val"], ['"a/1.png,ant,val'], "the label is empty"),
+    "a file, then a label": (["1,ant,all"], ["a/1.png,,val"], "there is no split 'all'"),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_first_row_that_is_wrong_is_told_of(pair, folder) -> None:
+    first, second, message = PAIRS[pair]
+    file = written(folder, [*first, *["a/2.png,ant,val"] * 30, *second])
+    with pytest.raises(DataError, match=message):
+        read_labeled(file, split_names=SPLITS, default="all")
 
 
 @pytest.mark.parametrize("odd", ODD_ROWS)

@@ -19,7 +19,12 @@ from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.specs import ConvolutionSpec, Operation, TrainingSpec
 from covtool.surgery.operations import PlanContext, plan_step
 from covtool.training import FinetuneResult, finetune, plan_finetune
-from covtool.training.parts.acceleration import checkpoint_gradients_, recomputing, tf32
+from covtool.training.parts.acceleration import (
+    checkpoint_gradients_,
+    recomputing,
+    require_recomputable,
+    tf32,
+)
 from covtool.variants import CONVOLUTIONS
 
 
@@ -89,6 +94,19 @@ OPERATORS = [ConvolutionSpec(conv=row.name) for row in CONVOLUTIONS] + [
 def test_operators_are_computed_again_as_they_were(spec: ConvolutionSpec) -> None:
     converted = operated(network("test_resnet"), spec)
     assert_recomputing_changes_nothing(converted, "test_resnet", 64)
+
+
+def test_compiled_code_may_not_be_computed_again_with_a_mean_that_follows() -> None:
+    both = TrainingSpec(grad_checkpointing=True, torchcompile=True)
+    plain = network("test_resnet")
+    moving = operated(plain, ConvolutionSpec(conv="tanh"))
+    with pytest.raises(ArgumentError, match="--grad-checkpointing and --torchcompile"):
+        require_recomputable(moving, both)
+    require_recomputable(plain, both)
+    require_recomputable(operated(plain, ConvolutionSpec(conv="tanh", unit="none")), both)
+    require_recomputable(operated(plain, ConvolutionSpec(conv="linear", angular="sigmoid")), both)
+    for one in (both.model_copy(update={name: False}) for name in both.model_fields_set):
+        require_recomputable(moving, one)
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"conv"}))

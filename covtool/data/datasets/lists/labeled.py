@@ -57,13 +57,17 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
         DataError: See `read_table` and `one_class_each`.
     """
     table = TableSpec(columns=(PATH, LABEL), split_names=split_names)
-    columns = _Columns(file)
-    read = _read(file, table, default=default, keep=columns.keep, files=None)
-    paths = columns.paths()
-    if not all(map(all_are_files, paths.values())):
-        # Each by itself: a file that is not there may be found by its name, or is told of.
+    try:
         columns = _Columns(file)
-        read = read_table(file, table, default=default, keep=columns.keep)
+        read = _read(file, table, default=default, keep=columns.keep)
+        paths = columns.paths()
+        is_plain = all(map(all_are_files, paths.values()))
+    except DataError:
+        is_plain = False  # which row is the first one to be wrong is found by each
+    if not is_plain:
+        columns = _Columns(file)
+        files = ListedFiles(file)  # a file that is not there may be found by its name
+        read = _read(file, table, default=default, keep=columns.keep, files=files)
         paths = columns.paths()
     cells = list(chain.from_iterable(columns.cells.values()))
     labels, notes = one_class_each(file, cells)
@@ -102,9 +106,7 @@ class _Columns:
         return {split: found.done() for split, found in self._paths.items()}
 
 
-def read_table(
-    file: Path, table: TableSpec, *, default: str, keep: Callable[[Block], None] | None = None
-) -> Listing:
+def read_table(file: Path, table: TableSpec, *, default: str) -> Listing:
     """Return the rows of a CSV file, by split, without the spaces around their cells.
 
     Paths are relative to the file's folder; images that are not there are looked for by their
@@ -115,13 +117,12 @@ def read_table(
         file: CSV file; see `opened_table`.
         table: Columns that it must or may have.
         default: Name of the only split, where the file has no column ``split``.
-        keep: Function that takes the rows, many at a time, which are in no list then.
 
     Raises:
         DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
             several columns or files that could be meant.
     """
-    return _read(file, table, default=default, keep=keep, files=ListedFiles(file))
+    return _read(file, table, default=default, files=ListedFiles(file))
 
 
 def _read(
@@ -129,9 +130,18 @@ def _read(
     table: TableSpec,
     *,
     default: str,
-    keep: Callable[[Block], None] | None,
-    files: ListedFiles | None,
+    keep: Callable[[Block], None] | None = None,
+    files: ListedFiles | None = None,
 ) -> Listing:
+    """Read a table, whose paths are taken for what they say where `files` is None.
+
+    Args:
+        file: See `read_table`.
+        table: See there.
+        default: See there.
+        keep: Function that takes the rows, which are in no list then.
+        files: Finds the images.
+    """
     found: dict[str, list[Row]] = defaultdict(list)
     total, reader = 0, RowBlocks(file, table, default, files)
     with opened_cells(file) as opened:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from covtool.data.datasets.folder_walk import FolderWalk
-from covtool.data.datasets.image_paths import all_below, texts_below
+from covtool.data.datasets.image_paths import texts_below
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 from covtool.printable import printable
@@ -37,10 +37,6 @@ class ListedFiles:
         self._file = file
         self._folder = file.parent
         self._text_of = texts_below(file.parent)
-
-    def are_there(self, texts: Sequence[str]) -> bool:
-        """Return whether each of many paths leads to a file by itself."""
-        return all(map(is_regular, all_below(self._folder, texts)))
 
     def relative_path(self, text: str, hints: Iterable[str] = ()) -> str:
         """Return the path of an image from the folder of the list, or `text` if it is not found.

@@ -10,7 +10,7 @@ from covtool.data.datasets.lists.column_names import PATH
 from covtool.data.datasets.lists.csv_file import OpenCells, cell_of, plain_cells, row_of
 from covtool.data.datasets.lists.listed_files import ListedFiles
 
-_CELLS_AT_ONCE = 1 << 15
+_CELLS_AT_ONCE, _CHARACTERS_AT_ONCE = 1 << 15, 1 << 22
 
 
 class Block(NamedTuple):
@@ -31,15 +31,16 @@ class Block(NamedTuple):
 
 
 class RowBlocks:
-    """Reads a table, whose errors are those of its rows one by one.
+    """Reads a table: a row takes twenty calls where each cell is looked at by itself.
 
-    A row takes twenty calls where each cell is looked at by itself, and a list may have a million.
+    Where files are found, each row is looked at before the next is read, so that the first one that
+    is wrong is told of.
 
     Args:
         file: The file.
         table: Columns that it must or may have.
         default: Name of the only split, where it has no column of splits.
-        files: Finds the images; None to take paths for what they say.
+        files: Finds the images, row by row; None to take paths for what they say, many at a time.
     """
 
     def __init__(
@@ -59,11 +60,21 @@ class RowBlocks:
         chosen = ChosenColumns.of(self._file, names, self._table)
         self.notes = chosen.notes
         kinds = (*self._table.columns, *(k for k in self._table.optional if k in chosen.columns))
-        count = max(_CELLS_AT_ONCE // len(names), 1)
-        while block := list(islice(rows, count)):
-            yield self._at_once(block, names, chosen, kinds) or self._one_by_one(
-                block, names, chosen, kinds
-            )
+        while block := self._next(rows):
+            plain = None if self._files else self._at_once(block, names, chosen, kinds)
+            yield plain or self._one_by_one(block, names, chosen, kinds)
+
+    def _next(self, rows: Iterator[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+        """Return the rows of the next block, at least one where there is one."""
+        block: list[tuple[int, list[str]]] = []
+        cells, characters = _CELLS_AT_ONCE, _CHARACTERS_AT_ONCE
+        for row in islice(rows, 1 if self._files else None):
+            block.append(row)
+            cells -= len(row[1])
+            characters -= sum(map(len, row[1]))
+            if cells <= 0 or characters <= 0:
+                break
+        return block
 
     def _at_once(
         self,
@@ -87,9 +98,7 @@ class RowBlocks:
             if cells is None:
                 return None
             found[kind] = cells
-        if self._files is None or self._files.are_there(found[PATH]):
-            return Block(splits, found)
-        return None
+        return Block(splits, found)
 
     def _one_by_one(
         self,
