@@ -181,7 +181,7 @@ def test_a_conversion_drops_what_was_of_other_weights(calibrated, tmp_path) -> N
     path = tmp_path / "again.safetensors"
     done = covtool("convert", calibrated[0], "--conv", "tanh", "-o", path, *RUN)
     assert done.returncode == 0, done.stderr
-    assert "temperature of predictions and training embeddings hold for its weights" in done.stderr
+    assert "temperature of predictions and training embeddings held for its weights" in done.stderr
     model = load(path)
     assert (model.recipe.scores, model.recipe.neighbors, model.neighbors) == (None, None, None)
 

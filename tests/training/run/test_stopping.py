@@ -66,7 +66,7 @@ def test_a_run_that_stops_early_is_a_finished_run(data: Path, tmp_path: Path) ->
     assert result.epochs == len(watcher.epochs) == 3
     assert json.loads((result.directory / "result.json").read_text())["stopped_early"] is True
     assert load(result.exported["last"]).recipe.provenance.metrics[0].value == result.last
-    ends = "2 epochs without a better top1. Resume it with --patience 4 to train longer."
+    ends = "2 epochs without a better top-1. Resume it with --patience 4 to train longer."
     assert watcher.notes_on_training[-1] == f"The run ends after epoch 3: {ends}"
     resumed = resume_finetune(result.directory, observer=again)
     assert again.notes_on_training[-1] == f"The run in {result.directory} is complete: {ends}"
