@@ -1,12 +1,36 @@
-"""Terms of a decoupled operator's backward pass, on a block of maps (b, G, O / G, H', W')."""
+"""Blocks of images of a decoupled operator, and the terms of its backward pass on one of them.
+
+Maps of a block are (b, G, O / G, H', W').
+"""
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from covtool.ops.magnitudes import NEGLIGIBLE
+
+
+class Span(NamedTuple):
+    """Images that are convolved at once.
+
+    Attributes:
+        images: The images, among all.
+        step: Images of a block.
+    """
+
+    images: slice
+    step: int
+
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Return the images of each block, among those of the span and among all."""
+        first, end = self.images.start, self.images.stop
+        for start in range(first, end, self.step):
+            stop = min(start + self.step, end)
+            yield slice(start - first, stop - first), slice(start, stop)
 
 
 def inverse_norm(norm: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from covtool.ops.block_terms import inverse_norm, over_filters, summed
+from covtool.ops.block_terms import Span, inverse_norm, over_filters, summed
 from covtool.ops.decoupling import Decoupling
 from covtool.ops.magnitudes import NEGLIGIBLE
 from covtool.ops.patches import Box, Geometry, by_group, convolve, energies, kernel_size
@@ -93,7 +93,7 @@ def apply(step: Step, features: Tensor, filters: Tensor, size: Tensor | None) ->
 def block_norm(features: Tensor, kernel: tuple[int, int], geometry: Geometry) -> Tensor:
     """Return the norm of every patch, (B, groups, H', W'), without a gradient."""
     box = Box.of(kernel, geometry)
-    whole = _Span(slice(0, len(features)), _images_of_a_block(features))
+    whole = Span(slice(0, len(features)), _images_of_a_block(features))
     return torch.cat([_norm(features[part], box, geometry.groups) for _, part in whole.blocks()])
 
 
@@ -109,12 +109,10 @@ class _InBlocks(torch.autograd.Function):
         work = _Work(step, inputs)
         response, kept, terms = work.forward(norm)
         if step.differentiable:  # nor do tensors of torch.inference_mode count their versions
-            ctx.response = None
-            if kept is None and hooks_take_what_is_kept():
-                kept = response.detach()
-            elif kept is None:
-                # Beside autograd, which would refuse to go back after `relu_(response)`.
-                ctx.response = response.detach()
+            # Beside autograd, which would refuse to go back after `relu_(response)`; hooks do not.
+            beside = kept is None and not hooks_take_what_is_kept()
+            ctx.response = response.detach() if beside else None
+            kept = response.detach() if kept is None and not beside else kept
             ctx.step, ctx.version, ctx.images = step, response._version, work.images
             ctx.save_for_backward(*inputs, kept, *(term for block in terms for term in block))
             ctx.counts = [len(block) for block in terms]
@@ -158,25 +156,6 @@ def _by_autograd(
     return [next(found) if need else None for need in needed]
 
 
-class _Span(NamedTuple):
-    """Images that are convolved at once.
-
-    Attributes:
-        images: The images, among all.
-        step: Images of a block.
-    """
-
-    images: slice
-    step: int
-
-    def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Return the images of each block, among those of the span and among all."""
-        first, end = self.images.start, self.images.stop
-        for start in range(first, end, self.step):
-            stop = min(start + self.step, end)
-            yield slice(start - first, stop - first), slice(start, stop)
-
-
 class _Numbers(NamedTuple):
     """What a block's norms give, (b, G, 1, H', W'), or (b, G, O / G, H', W') by a filter's ρ."""
 
@@ -211,14 +190,14 @@ class _Work:
         self.box = Box.of(kernel_size(self.filters), self.geometry)
         self.images = images or _images_of_a_block(self.features)
 
-    def spans(self) -> Iterator[_Span]:
+    def spans(self) -> Iterator[Span]:
         """Return the images of each convolution."""
         count = len(self.features)
         # Small filters cost nothing to be read again, and leave the response in the cache.
         small = self.filters.numel() * _FILTERS <= self.images * self.features[0].numel()
         step = self.images if small else count
         for start in range(0, count, step):
-            yield _Span(slice(start, min(start + step, count)), self.images)
+            yield Span(slice(start, min(start + step, count)), self.images)
 
     def forward(
         self, norm: Tensor | None
@@ -377,7 +356,7 @@ class _Backward:
         return to_energy
 
     def _through_convolution(
-        self, span: _Span, to_convolved: Tensor, to_energies: list[Tensor]
+        self, span: Span, to_convolved: Tensor, to_energies: list[Tensor]
     ) -> None:
         """Add a span's gradients to those of the features and the filters."""
         work = self._work
