@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from covtool.atomic import require_writable
+from covtool.atomic.folders import require_folder
 from covtool.errors import CheckpointError
 from covtool_cli import launching
 
@@ -177,6 +178,16 @@ def require_outputs(*paths: Path | None, overwrite: bool) -> None:
     if launching.is_main():  # of several processes, the first writes
         for path in filter(None, paths):
             require_writable(path, overwrite=overwrite)
+
+
+def require_folders(*paths: Path | None) -> None:
+    """Refuse folders that could not be made or be written to.
+
+    Raises:
+        ArgumentError: One could not.
+    """
+    for path in filter(None, paths):
+        require_folder(path)
 
 
 def require_run(output: Path, command: str, experiment: str | None) -> None:

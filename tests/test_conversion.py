@@ -186,6 +186,18 @@ def test_at_most_so_many_images_calibrate(request_for, colors) -> None:
     assert result.calibration.images == 9
 
 
+def test_too_few_images_for_each_class_are_refused_or_noted(request_for, tmp_path, colors) -> None:
+    classes = len(list((colors / "train").iterdir()))
+    few = {"calibrate_with": colors, "spec": ConvertSpec(calibrate_images=classes)}
+    notes = plan_conversion(request_for(HeadSpec(head="gap"), **few)).notes
+    assert any(f"{classes} of {classes} classes have a single" in note for note in notes)
+    more = tmp_path / "more"
+    shutil.copytree(colors / "train" / "red", more / "train" / "another")
+    shutil.copytree(colors, more, dirs_exist_ok=True)
+    with pytest.raises(ArgumentError, match="would never be recognized"):
+        plan_conversion(request_for(HeadSpec(head="gap"), **{**few, "calibrate_with": more}))
+
+
 def test_operations_are_recorded_in_order(request_for) -> None:
     result = convert(request_for(LastStrideSpec(), HEAD))
     recipe = covtool.load(result.path).recipe

@@ -102,6 +102,7 @@ def command(
     """
     model, figure = _outputs(output or [], convert=convert)
     _require(model, figure, csv, overwrite=overwrite)
+    first_checks.require_folders(work)
     first_checks.require_heads(spec.head)
     first_checks.require_models(*sources)
     first_checks.require_data(data)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from covtool.atomic import require_room
+from covtool.atomic import require_room, saving
 from covtool.comparing.candidates import Subject
 from covtool.comparing.choosing import judge
 from covtool.comparing.commands import convert_command
@@ -177,7 +177,8 @@ def _folder(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="covtool-maps-")))
     else:
         folder = work / subject_key(prepared, subject)
-        folder.mkdir(parents=True, exist_ok=True)
+        with saving(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     there = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
     require_room(folder / "maps", max(0, num_bytes - there))
     return folder

@@ -67,7 +67,8 @@ class MapStore:
             self._memory[name, part] = tensors
             return
         path = self._file(name, part)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with saving(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         numbered = {str(i): t.contiguous() for i, t in enumerate(tensors)}
         if self.is_kept:
             with written_whole(path) as file:

@@ -5,8 +5,8 @@ the head over both taps, whose leave-one-out figure follows without its features
 then fitted as `convert` would, so that their figures are its own.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -93,6 +93,12 @@ class PairSearch:
                 return None
             self._grams[key] = _gram(fit, self.fitting.store)
         return self._grams[key]
+
+
+def can_be_paired(candidates: Iterable[Candidate]) -> bool:
+    """Return whether a head is there on two taps."""
+    asked = Counter(candidate.asked for candidate in candidates if not candidate.spec.fuse)
+    return max(asked.values(), default=0) > 1
 
 
 def gram_bytes(heads: int, images: int) -> int:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from covtool.atomic.folders import require_folder
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opening import open_model
 from covtool.comparing.candidates import (
@@ -16,17 +17,20 @@ from covtool.comparing.candidates import (
     with_candidates,
     with_sites,
 )
-from covtool.comparing.pairs import gram_bytes
+from covtool.comparing.pairs import can_be_paired, gram_bytes
 from covtool.comparing.passes import kept_maps, maps_bytes
 from covtool.comparing.request import CompareRequest
 from covtool.comparing.retrieval_estimates import TrainingSearch, training_labels
 from covtool.comparing.taps import unknown_taps
 from covtool.data.datasets.checking import CheckedSamples, check_images
 from covtool.data.datasets.layout import DataLayout, in_order_of
-from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.retrieval.reading import read_classes, read_retrieval, task_of
 from covtool.data.datasets.retrieval.training import training_images
 from covtool.data.datasets.samples import Sample, draw_evenly
+from covtool.data.datasets.solved_classes import (
+    notes_on_solved_classes,
+    require_image_of_each_class,
+)
 from covtool.errors import ArgumentError, CheckpointError, DataError, SurgeryError
 from covtool.launch_environment import place
 from covtool.printable import first_few
@@ -111,10 +115,13 @@ def prepare_comparison(request: CompareRequest, *, track: Track = silent) -> Pre
     if not request.sources:
         raise ArgumentError("There is no model to compare heads on.")
     device = resolve_device(request.device)
+    if request.work is not None:
+        require_folder(request.work)
     heads = asked_heads(request.spec.head)
     is_retrieval = _is_retrieval(request.data)
     layout = read_classes(request.data, choice=request.layout)
     _require_classes(layout)
+    require_image_of_each_class(request.spec.calibrate_images, layout.class_names)
     drawn = draw_evenly(layout.samples("train"), request.spec.calibrate_images)
     checked = check_images(drawn, on_bad_image=request.on_bad_image, track=track)
     if len(checked.good) < FEWEST_IMAGES:
@@ -128,7 +135,7 @@ def prepare_comparison(request: CompareRequest, *, track: Track = silent) -> Pre
         raise problem
     subjects = tuple(with_candidates(subject, heads, request.spec.tap) for subject in opened)
     _require_candidates(subjects)
-    _require_room_for_pairs(request, subjects, len(checked.good))
+    _require_pairs(request, subjects, len(checked.good))
     return PreparedComparison(
         request=request,
         layout=layout,
@@ -137,7 +144,7 @@ def prepare_comparison(request: CompareRequest, *, track: Track = silent) -> Pre
         subjects=subjects,
         search=_search(request, checked.good) if is_retrieval else None,
         device=device,
-        notes=tuple(dict.fromkeys(_notes(subjects, layout, checked))),
+        notes=tuple(dict.fromkeys(_notes(subjects, layout, checked, is_retrieval=is_retrieval))),
     )
 
 
@@ -219,12 +226,17 @@ def _require_candidates(subjects: Sequence[Subject]) -> None:
     )
 
 
-def _require_room_for_pairs(
-    request: CompareRequest, subjects: Sequence[Subject], images: int
-) -> None:
-    """Refuse pairs whose Gram matrices take more memory than maps may."""
+def _require_pairs(request: CompareRequest, subjects: Sequence[Subject], images: int) -> None:
+    """Refuse to look for pairs where there are none, or in less memory than they take."""
+    if not request.spec.pairs:
+        return
+    if not any(can_be_paired(subject.candidates) for subject in subjects):
+        raise ArgumentError(
+            "--pairs joins a head on one tap with the same head on another, and there are no two.",
+            hint="Give another --tap, or heads without fuse.",
+        )
     needed = gram_bytes(max(len(subject.candidates) for subject in subjects), images)
-    if request.spec.pairs and needed > request.spec.memory_bytes:
+    if needed > request.spec.memory_bytes:
         raise ArgumentError(
             f"--pairs would take {format_bytes(needed)}: a Gram matrix of {images:,} images for "
             f"each head, and --memory is {request.spec.memory}.",
@@ -234,7 +246,7 @@ def _require_room_for_pairs(
 
 
 def _notes(
-    subjects: Sequence[Subject], layout: DataLayout, checked: CheckedSamples
+    subjects: Sequence[Subject], layout: DataLayout, checked: CheckedSamples, *, is_retrieval: bool
 ) -> Iterator[str]:
     several = len({subject.name for subject in subjects}) > 1
     for subject in subjects:
@@ -244,12 +256,8 @@ def _notes(
     exif = all(subject.opened.recipe.input.exif for subject in subjects)
     yield from checked.notes(exif=exif)
     yield from _on_narrow(subjects)
-    counts = torch.bincount(torch.as_tensor(labels_of(checked.good)))
-    if alone := int((counts == 1).sum()):
-        yield (
-            f"{alone} of {len(layout.class_names)} classes have a single training image, which "
-            "counts as wrong for every head: without it nothing shows its class."
-        )
+    # An image without another one of its identity is not searched for.
+    yield from notes_on_solved_classes(checked.good, layout.class_names, judged=not is_retrieval)
 
 
 def _on_narrow(subjects: Sequence[Subject]) -> Iterator[str]:

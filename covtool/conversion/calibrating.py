@@ -15,6 +15,7 @@ from covtool.data.datasets.checking import CheckedSamples, check_images, check_s
 from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.datasets.retrieval.reading import read_classes
 from covtool.data.datasets.samples import Sample, draw_evenly
+from covtool.data.datasets.solved_classes import require_image_of_each_class
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
@@ -72,7 +73,9 @@ def calibration_images(layout: DataLayout, job: Job) -> CalibrationImages:
     if source.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed
-    if not of_kind(request.operations, HeadSpec):
+    if of_kind(request.operations, HeadSpec):
+        require_image_of_each_class(limit, source.class_names)
+    else:
         # Operators see all images at once; a head takes them batch by batch, and so takes all.
         limit = limit or CONVOLUTION_IMAGES
     used = {"train": draw_evenly(source.samples("train"), limit, seed=seed)}

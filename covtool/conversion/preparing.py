@@ -22,6 +22,7 @@ from covtool.conversion.recipes import converted_recipe
 from covtool.conversion.records import ConversionPlan, ConversionRequest, Job
 from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.datasets.retrieval.reading import read_classes
+from covtool.data.datasets.solved_classes import notes_on_solved_classes
 from covtool.specs import HeadSpec, Recipe
 from covtool.surgery.operations import of_kind
 from covtool.surgery.report import compare_modules, compare_tensors, measure_size
@@ -142,3 +143,5 @@ def _notes(
     yield from notes_on_eigenlayer(operated.eigenlayer)
     yield from notes_on_scores(opened.recipe)
     yield from notes_on_images(layout, images, exif=opened.recipe.input.exif)
+    if images is not None and operated.head is not None:
+        yield from notes_on_solved_classes(images.good, images.layout.class_names)

@@ -38,12 +38,18 @@ def runs_to_compare(names: Iterable[str | Path]) -> list[Path]:
         if not inside or not all(is_regular(run / ARGUMENTS) for run in inside):
             raise ArgumentError(
                 f"{folder} is not the folder of a run, nor of several.",
-                reason=f"It has no {ARGUMENTS}." if folder.is_dir() else "There is no such folder.",
+                reason=_what_is_there(folder),
                 hint="--against compares the final figures of runs; two models are compared by "
                 "covtool diff A B.",
             )
         found += inside
     return found
+
+
+def _what_is_there(folder: Path) -> str:
+    if folder.is_dir():
+        return f"It has no {ARGUMENTS}."
+    return "It is a file." if folder.exists() else "There is no such folder."
 
 
 def runs_of(folders: Iterable[Path]) -> list[Path]:

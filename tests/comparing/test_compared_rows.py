@@ -1,5 +1,6 @@
 """What is compared, what is left out and why, and what is refused."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -253,6 +254,28 @@ def test_retrieval_data_are_compared_by_search(tmp_path, checkpoint, data) -> No
     assert done.metric == "mAP"
     assert done.images == 42
     assert all(0 < row.rank_1 <= 100 and 0 < row.figure < 100 for row in done.rows)
+
+
+def test_pairs_of_a_single_tap_are_refused(checkpoint, data) -> None:
+    request = request_of(checkpoint, data, head=("gap", "isqrt:dim=8"), tap=("bn2",), pairs=2)
+    with pytest.raises(ArgumentError, match="there are no two"):
+        prepare_comparison(request)
+
+
+def test_fewer_images_than_classes_are_refused(tmp_path, checkpoint, data) -> None:
+    root = copied(data, tmp_path)
+    shutil.copytree(root / "train" / CLASSES[0], root / "train" / "another")
+    request = request_of(checkpoint, root, calibrate_images=len(CLASSES))
+    with pytest.raises(ArgumentError, match="would never be recognized"):
+        prepare_comparison(request)
+
+
+def test_work_folder_that_cannot_be_made_is_refused(tmp_path, checkpoint, data) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for work in (file, file / "maps"):
+        with pytest.raises(ArgumentError, match="cannot be written"):
+            prepare_comparison(replace(request_of(checkpoint, data), work=work))
 
 
 def test_pairs_beyond_the_memory_are_refused(checkpoint, data) -> None:

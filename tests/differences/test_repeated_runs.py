@@ -106,6 +106,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
         compare_repeats([run], [run])
     with pytest.raises(ArgumentError, match="no_run is not the folder of a run"):
         compare_repeats([run], [str(tmp_path / "no_run")])
+    (tmp_path / "file").touch()
+    with pytest.raises(ArgumentError, match="file is not the folder of a run") as raised:
+        compare_repeats([run], [str(tmp_path / "file")])
+    assert raised.value.reason == "It is a file."
     (Path(other) / "result.json").unlink()
     with pytest.raises(DataError, match="not complete"):
         compare_repeats([run], [other])
