@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from covtool.figure_names import figure_name, figure_title
 from covtool.printable import printable
 from covtool_cli import render
 
@@ -109,20 +110,17 @@ def _probability_rows(result: "ClassificationResult", guess: str) -> list[tuple[
     ]
     if found.temperature == 1:
         return rows
+    at_1 = f"negative log-likelihood {plain.nll:.4g}, ECE {plain.ece:.2f} %{guess}"
     return [
         *rows,
         ("temperature", f"{found.temperature:.4g}"),
-        ("with temperature 1", f"likelihood {plain.nll:.4g}, ECE {plain.ece:.2f} %{guess}"),
+        ("with temperature 1", at_1),
     ]
 
 
 def _show_unknown(unknown: "UnknownResult", known: int) -> None:
-    scores = {
-        "distance to training embeddings": unknown.distance,
-        "1 - largest probability": unknown.doubt,
-    }
     render.table(
         f"{known} known images against {unknown.images} of {printable(unknown.data)}",
-        ("score", "area under ROC (%)", "unknown accepted with 95 % of the known (%)"),
-        [(name, f.auroc, f.fpr_at_95) for name, f in scores.items() if f is not None],
+        ("score", *map(figure_title, ("auroc", "fpr_at_95"))),
+        [(figure_name(name), f.auroc, f.fpr_at_95) for name, f in unknown.scores.items()],
     )

@@ -66,6 +66,10 @@ NAMES = {
     "correlation": FigureName("S(W)"),
     "smallest_eigenvalue_ratio": FigureName("smallest eigenvalue / diagonal"),
     "lr": FigureName("learning rate"),
+    "auroc": FigureName("area under ROC", "%"),
+    "fpr_at_95": FigureName("unknown accepted with 95 % of the known", "%"),
+    "distance": FigureName("distance to training embeddings"),
+    "doubt": FigureName("1 - largest probability"),
 }
 """Names in files and of options, without ``eval_``, to words and units."""
 

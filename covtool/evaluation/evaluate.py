@@ -40,6 +40,7 @@ from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
 from covtool.evaluation.classification.unknown import (
     ImageScores,
     UnknownResult,
+    UnknownScores,
     compare_scores,
     score_images,
 )
@@ -96,6 +97,8 @@ class Evaluation:
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
         unknown: Comparison with images of other classes; None without any.
+        unknown_scores: The scores that were compared; None where no answers are kept, or without
+            images of other classes.
         paths: File of each image, in the order of the figures' ``targets``.
         answers: Answer for each image; None where none are kept.
         attacked_answers: Answer for each image under attack; None likewise, or without an attack.
@@ -116,6 +119,7 @@ class Evaluation:
     attack: AttackSpec | None = None
     far_from_training: bool = False
     unknown: UnknownResult | None = None
+    unknown_scores: UnknownScores | None = None
     paths: Sequence[Path] = ()
     answers: ImageAnswers | None = None
     attacked_answers: ImageAnswers | None = None
@@ -201,9 +205,9 @@ def _evaluate(
             measure, loader, attack, recipe.input, processes, scorer, keeper
         )
         seconds = time.perf_counter() - start
-        compared = None
+        scores = None
         if unknown is not None:
-            scores = score_images(
+            other = score_images(
                 opened.model,
                 _loader(unknown.samples, recipe.input, request, device, processes),
                 temperature=temperature,
@@ -215,7 +219,9 @@ def _evaluate(
                 doubt=torch.tensor(measured.result.doubts, dtype=torch.float64),
                 distance=measured.distances,
             )
-            compared = compare_scores(known, scores, unknown.name)
+            paths = tuple(sample.path for sample in unknown.samples)
+            certain = paths if len(paths) == len(other.doubt) else ()
+            scores = UnknownScores(known=known, unknown=other, paths=certain)
     notes = (
         *opened.notes,
         *layout.notes,
@@ -237,7 +243,8 @@ def _evaluate(
         device=str(device),
         input=recipe.input,
         unreadable=(*checked.bad, *measured.unreadable, *(unknown.bad if unknown else ())),
-        unknown=compared,
+        unknown=compare_scores(scores, unknown.name) if scores and unknown else None,
+        unknown_scores=scores if request.keep_answers else None,
         class_order=match.order,
         far_from_training=opened.is_far,
         paths=_paths(checked.good, measured),

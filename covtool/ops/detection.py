@@ -53,11 +53,24 @@ def false_positive_rate(low: Tensor, high: Tensor, *, at: float = 0.95) -> float
         Hendrycks, Gimpel. "A Baseline for Detecting Misclassified and Out-of-Distribution Examples
         in Neural Networks", ICLR 2017; at 95 % as in Liang, Li, Srikant, ICLR 2018.
     """
-    low, high = _checked(low).sort().values, _checked(high)
+    high = _checked(high)
+    return int((high <= accepting_threshold(low, at=at)).sum()) / len(high)
+
+
+def accepting_threshold(low: Tensor, *, at: float = 0.95) -> float:
+    """Return the lowest score up to which a share of `low` lies at least.
+
+    Args:
+        low: Scores of images to accept, shape (N,).
+        at: Share of them that is accepted.
+
+    Raises:
+        ArgumentError: There are no images, or a score is not a number.
+    """
+    low = _checked(low).sort().values
     # In whole numbers where it can be: 0.95 of 20 is 19, whatever the product rounds to.
     accepted = -int(-round(at * len(low), 9) // 1)
-    threshold = low[max(accepted, 1) - 1]
-    return int((high <= threshold).sum()) / len(high)
+    return low[max(accepted, 1) - 1].item()
 
 
 def _checked(scores: Tensor) -> Tensor:

@@ -16,7 +16,10 @@ from covtool.printable import first_few, printable
 
 INDEX = "index.html"
 FIGURES, TABLES = "figures", "tables"
-FILES = ("images.csv", "predictions.csv", "confusion.csv", "confusion_pairs.csv")
+FILES = (
+    *("images.csv", "predictions.csv", "unknown.csv"),
+    *("confusion.csv", "confusion_pairs.csv"),
+)
 """Names of files that pages have beside them: another file in the folder is not ours to replace."""
 _SUFFIXES = {FIGURES: ".svg", TABLES: ".csv"}
 """Of the files in the folders of a page's folder."""

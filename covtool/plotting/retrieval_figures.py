@@ -7,6 +7,7 @@ import numpy as np
 
 from covtool.evaluation.retrieval.metrics import RECALLS
 from covtool.evaluation.retrieval.verification import PairHistogram, VerificationResult
+from covtool.plotting.compared_histograms import compared_histograms
 from covtool.plotting.figure_file import as_label, color
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 RANKS = 50
 """Ranks of a curve."""
 _WITH_NUMBERS = 24
-_SAME, _DIFFERENT, _MARK = color(3), color(5), "#444444"
+_MARK = "#444444"
 
 
 def cmc_figure(first_ranks: Sequence[int | None]) -> "Figure":
@@ -52,20 +53,13 @@ def precision_recall_figure(precision: Sequence[float]) -> "Figure":
 
 def distance_figure(pairs: PairHistogram, threshold: float | None) -> "Figure":
     """Draw the distances of pairs of one identity and of two, each as shares of their number."""
-    figure, axes = _panel()
-    named = (("one identity", pairs.same, _SAME), ("two identities", pairs.different, _DIFFERENT))
-    for name, numbers, shade in named:
-        shares = 100 * np.array(numbers) / max(sum(numbers), 1)
-        axes.stairs(shares, pairs.edges, fill=True, color=shade, alpha=0.35)
-        axes.stairs(shares, pairs.edges, color=shade, linewidth=1.4, label=name)
-    if threshold is not None:
-        style = {"color": _MARK, "linewidth": 1, "linestyle": (0, (4, 3))}
-        axes.axvline(threshold, label=f"equal errors, {threshold:.3g}", **style)
-    axes.set(xlabel="distance", ylim=(0, None))
-    axes.set_ylabel("pairs of a kind (%)")
-    # Three names beside each other, the longest threshold among them.
-    figure.legend(loc="outside upper center", ncols=3, handlelength=1.3, columnspacing=1.1)
-    return figure
+    return compared_histograms(
+        {"one identity": pairs.same, "two identities": pairs.different},
+        pairs.edges,
+        threshold=None if threshold is None else (f"equal errors, {threshold:.3g}", threshold),
+        xlabel="distance",
+        ylabel="pairs of a kind (%)",
+    )
 
 
 def roc_figure(found: VerificationResult) -> "Figure":

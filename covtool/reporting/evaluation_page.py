@@ -29,6 +29,7 @@ from covtool.reporting.nearest_training import nearest_kept
 from covtool.reporting.prediction_file import write_predictions
 from covtool.reporting.score_section import score_section
 from covtool.reporting.subjects import Subject
+from covtool.reporting.unknown_section import surest, unknown_section, write_unknown
 
 
 def evaluation_page(subject: Subject, compared: Comparison | None = None) -> Page:
@@ -76,6 +77,8 @@ def evaluation_sections(subject: Subject, compared: Comparison | None = None) ->
     shown = [subject.done.paths[k] for k in _shown(subject, compared)] if subject.done.paths else []
     if subject.nearest is not None:
         shown += subject.nearest.paths
+    if (unknown := subject.done.unknown_scores) is not None:
+        shown += [unknown.paths[at] for at in surest(unknown)]
     pictures = ImagePictures(shown, exif=subject.done.input.exif)
     return [
         confusion_section(subject, pictures),
@@ -84,6 +87,7 @@ def evaluation_sections(subject: Subject, compared: Comparison | None = None) ->
         right_section(subject, pictures),
         score_section(subject),
         *([] if subject.done.attacked_answers is None else [attack_section(subject)]),
+        *([] if subject.done.unknown_scores is None else [unknown_section(subject, pictures)]),
         *([] if compared is None else [comparison_section(compared, pictures)]),
         how_section(subject, None if compared is None else compared.second.model),
     ]
@@ -91,10 +95,13 @@ def evaluation_sections(subject: Subject, compared: Comparison | None = None) ->
 
 def evaluation_files(subject: Subject) -> dict[str, Callable[[Path], None]]:
     """Return what writes the files beside the page, by their names."""
-    return {
+    files = {
         "predictions.csv": partial(write_predictions, subject),
         **confusion_files(subject),
     }
+    if subject.done.unknown_scores is not None:
+        files["unknown.csv"] = partial(write_unknown, subject)
+    return files
 
 
 def write_evaluation(

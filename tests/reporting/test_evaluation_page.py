@@ -4,12 +4,14 @@ import csv
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from evaluated_toys import evaluated_toy
 from hostile_texts import HOSTILE
 from html_checks import require_sound
 from PIL import Image
+from scipy.stats import mannwhitneyu
 from toy_data import COLORS
 
 from covtool.checkpoints.model_file import save
@@ -21,6 +23,7 @@ from covtool.evaluation.classification.probabilities import ProbabilityFigures
 from covtool.evaluation.evaluate import Evaluation, evaluate
 from covtool.evaluation.features.files import read_features
 from covtool.evaluation.features.keeping import KeptSource, keep_neighbors_
+from covtool.figure_names import figure_name
 from covtool.processes import ALONE
 from covtool.reporting.against import compare_subjects
 from covtool.reporting.embedding_file import save_embeddings
@@ -43,6 +46,20 @@ def toy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def subject(toy):
     return Subject(done=evaluate(toy), model="net.safetensors", command="covtool evaluate net")
+
+
+def write_noise(folder, count) -> None:
+    """Write images that show nothing."""
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(1).integers(0, 256, (count, 24, 24, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{number}.png")
+
+
+def rows_of(path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def made_up(images, names, paths, *, seed=0) -> Subject:
@@ -254,6 +271,36 @@ def test_an_attack_stands_beside_the_clean_figures(toy, tmp_path) -> None:
         own = [a for a in answers if a["right_class"] == row["class"]]
         right = sum(a["attacked_class"] == row["class"] for a in own)
         assert float(row["recall, attacked (%)"]) == pytest.approx(100 * right / len(own))
+
+
+@pytest.mark.parametrize("has_neighbors", [False, True])
+def test_images_of_other_classes_have_a_section(keeping, tmp_path, has_neighbors) -> None:
+    request, _ = keeping
+    others = tmp_path / "others"
+    write_noise(others / "pear", 5)
+    if has_neighbors:
+        request = replace(request, source=ModelSource(name=str(tmp_path / "keeping.safetensors")))
+    done = evaluate(replace(request, unknown=others))
+    folder = write_evaluation(Subject(done=done, model="net"), tmp_path / "page").parent
+    page = require_sound((folder / "index.html").read_text())
+    assert "#unknown" in page.links
+    scores = ["distance", "doubt"] if has_neighbors else ["doubt"]
+    rows = rows_of(folder / "tables/unknown.csv")
+    assert [row["score"] for row in rows] == [figure_name(score) for score in scores]
+    # Of the files alone: the share of pairs in which the unknown image has the higher score.
+    unknown, known = rows_of(folder / "unknown.csv"), rows_of(folder / "predictions.csv")
+    assert [row["path"] for row in unknown] == sorted(map(str, others.rglob("*.png")))
+    doubts = [[1 - float(row["probability"]) for row in part] for part in (unknown, known)]
+    area = 100 * mannwhitneyu(*doubts).statistic / (len(unknown) * len(known))
+    assert float(rows[-1]["area under ROC (%)"]) == pytest.approx(area)
+    assert {row["given_class"] for row in unknown} <= set(COLORS)
+    assert all(bool(row["distance"]) == has_neighbors for row in unknown)
+    surest = max(unknown, key=lambda row: float(row["probability"]))
+    words = f"{surest['given_class']}, {100 * float(surest['probability']):.1f} %"
+    assert words in page.text.replace("\xa0", " ")
+    assert {f"unknown-{score}.svg" for score in scores} == {
+        file.name for file in (folder / "figures").glob("unknown-*")
+    }
 
 
 def test_models_of_other_images_are_not_compared(subject) -> None:

@@ -36,7 +36,9 @@ PACKAGES = ("@sparticuz/chromium@147", "puppeteer-core@24")
 
 KINDS = ("evaluation", "retrieval", "run", "runs", "half-steps", "data")
 PARTS = {
-    "evaluation": ["confusion", "classes", "mistakes", "right", "scores", "attack", "against"],
+    "evaluation": [
+        *("confusion", "classes", "mistakes", "right", "scores", "attack", "unknown", "against"),
+    ],
     "retrieval": ["found", "queries", "identities", "cameras", "against"],
     "run": ["curves", "images", "groups", "settings", "evaluation", "confusion", "mistakes"],
     "runs": ["curves", "figures", "settings", "same-settings"],
@@ -74,7 +76,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each kind, of toys."""
     root = tmp_path_factory.mktemp("pages")
     toy = evaluated_toy(root, head="isqrt")
-    attacked = replace(toy, attack=AttackSpec(attack="fgsm", eps="8/255"))
+    others = write_toy_data(root / "others", train=2, val=2)
+    for color in sorted(others.glob("*/*")):
+        color.rename(color.with_name(f"not-{color.name}"))
+    attacked = replace(toy, attack=AttackSpec(attack="fgsm", eps="8/255"), unknown=others)
     subject = Subject(
         done=evaluate(attacked), model="net.safetensors", command="covtool evaluate net"
     )

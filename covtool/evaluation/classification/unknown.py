@@ -1,6 +1,8 @@
 """Scores that tell images of other classes from those that a model knows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +50,12 @@ class UnknownResult:
     doubt: DetectionFigures
     distance: DetectionFigures | None
 
+    @property
+    def scores(self) -> dict[str, DetectionFigures]:
+        """The figures that there are, by the names of the scores."""
+        found = {"distance": self.distance, "doubt": self.doubt}
+        return {name: figures for name, figures in found.items() if figures is not None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageScores:
@@ -56,10 +64,36 @@ class ImageScores:
     Attributes:
         doubt: 1 - the probability of the most probable class, (N,) in float64.
         distance: Distance to the training embeddings, (N,); None without any.
+        given: Output with the highest logit, the first of equals, (N,); None where it is known
+            from elsewhere.
     """
 
     doubt: Tensor
     distance: Tensor | None
+    given: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UnknownScores:
+    """The scores behind an `UnknownResult`, image by image.
+
+    Attributes:
+        known: Scores of the known images, in the order of the evaluation.
+        unknown: Scores of the unknown ones, with the given outputs.
+        paths: Files of the unknown ones; none where that is not certain.
+    """
+
+    known: ImageScores
+    unknown: ImageScores
+    paths: Sequence[Path] = ()
+
+    @property
+    def by_name(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Scores of known and of unknown images, by the names of `UnknownResult`."""
+        pairs = {"doubt": (self.known.doubt, self.unknown.doubt)}
+        if self.known.distance is not None and self.unknown.distance is not None:
+            pairs["distance"] = (self.known.distance, self.unknown.distance)
+        return pairs
 
 
 def detection_figures(known: Tensor, unknown: Tensor) -> DetectionFigures:
@@ -70,16 +104,14 @@ def detection_figures(known: Tensor, unknown: Tensor) -> DetectionFigures:
     )
 
 
-def compare_scores(known: ImageScores, unknown: ImageScores, data: str) -> UnknownResult:
+def compare_scores(scores: UnknownScores, data: str) -> UnknownResult:
     """Return how well each score tells the unknown images from the known ones."""
-    distance = None
-    if known.distance is not None and unknown.distance is not None:
-        distance = detection_figures(known.distance, unknown.distance)
+    figures = {name: detection_figures(*pair) for name, pair in scores.by_name.items()}
     return UnknownResult(
         data=data,
-        images=len(unknown.doubt),
-        doubt=detection_figures(known.doubt, unknown.doubt),
-        distance=distance,
+        images=len(scores.unknown.doubt),
+        doubt=figures["doubt"],
+        distance=figures.get("distance"),
     )
 
 
@@ -107,14 +139,15 @@ def score_images(
         ShapeError: The model does not return (B, K).
     """
 
-    def measure() -> tuple[list[Tensor], Tensor]:
-        doubts = []
+    def measure() -> tuple[list[Tensor], list[Tensor], Tensor]:
+        doubts, given = [], []
         with torch.no_grad(), in_eval_mode(model):
             for images, labels in track(loader, "scoring unknown images", len(loader)):
                 images = in_precision_of(model, sent_to(device, images))
                 logits = checked_logits(model(images), torch.zeros_like(labels))
                 doubts.append(doubt_of(logits, temperature))
-        return doubts, torch.empty(0) if scorer is None else scorer.take()
+                given.append(logits.argmax(dim=1).cpu())
+        return doubts, given, torch.empty(0) if scorer is None else scorer.take()
 
     scorer = NeighborScorer.of(model)
     if scorer is None:
@@ -123,6 +156,7 @@ def score_images(
         with scorer:
             parts = processes.each(measure)
     return ImageScores(
-        doubt=torch.cat([batch for doubts, _ in parts for batch in doubts]),
-        distance=None if scorer is None else torch.cat([distances for _, distances in parts]),
+        doubt=torch.cat([batch for doubts, _, _ in parts for batch in doubts]),
+        distance=None if scorer is None else torch.cat([distances for *_, distances in parts]),
+        given=torch.cat([batch for _, given, _ in parts for batch in given]),
     )
