@@ -77,8 +77,8 @@ _MEANINGS = (
     ),
     (
         r"TPR@FAR=.*",
-        "TPR@FAR=0.01 is the share of the pairs of one identity that is accepted where "
-        "at most 1 % of the pairs of two is.",
+        "TPR@FAR=x is the share of the pairs of one identity that is accepted where at most the "
+        "share x of the pairs of two is: 0.01 is 1 %.",
     ),
 )
 """Kinds of names of figures, and what they mean."""
