@@ -6,6 +6,8 @@ For each data set every row of the comparison is measured on the test images as 
 correlation (Spearman) of the estimate with test accuracy over all rows, and the regret of the
 recommended row, which is the test accuracy of the best row minus its own. Test images choose
 nothing. A data set's rows are written when they are there, to `--rows`, and are not measured again.
+With them are the answers for each image, and the negative log-likelihood of left-out images at the
+temperature that a calibration keeps, by which rows could be ordered as well.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import torch
 from scipy.stats import spearmanr
+from torch import Tensor
 
 from covtool.comparing.candidates import Subject
 from covtool.comparing.choosing import judge
@@ -26,9 +29,12 @@ from covtool.comparing.measuring import Fitting, Measuring, Stopwatch
 from covtool.comparing.passes import keep_maps, kept_maps, map_names
 from covtool.comparing.preparing import PreparedComparison, prepare_comparison
 from covtool.comparing.request import CompareRequest
+from covtool.ops.resampling import difference_intervals
+from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.progress import silent
 from covtool.specs import ModelSource
 from covtool.specs.comparing import CompareSpec
+from covtool.surgery import classifier
 from covtool.surgery.report import measure_size
 
 SQUASH = {"crop_mode": "squash", "crop_pct": 1.0}
@@ -55,7 +61,7 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
         track=silent,
         watch=watch,
     )
-    rows = []
+    rows, losses = [], noted_losses()
     for fit in Fitting(subject, stores["train"], how).every(subject.candidates):
         plan = fit.candidate.plan
         head = HeadOnMaps(fit.converted, plan, stores["test"], map_names(plan))
@@ -69,13 +75,29 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
                 "label": fit.candidate.label,
                 "left_out": fit.figure,
                 "right": fit.values.int().tolist(),
+                "left_out_loss": losses[-1],
                 "test": 100 * torch.cat(right).double().mean().item(),
+                "test_right": torch.cat(right).int().tolist(),
                 "gflops": measure_size(fit.converted, subject.opened.recipe.input).flops / 1e9,
                 "features": plan.in_features,
             }
         )
         print(rows[-1]["label"], rows[-1]["left_out"], rows[-1]["test"], flush=True)
     return rows
+
+
+def noted_losses() -> list[float]:
+    """Have calibrations note the negative log-likelihood of left-out images, in turn."""
+    losses: list[float] = []
+
+    def noting(logits: Tensor, labels: Tensor) -> TemperatureFit | None:
+        found = fit_held_out(logits, labels)
+        scaled = logits if found is None else logits / found.temperature
+        losses.append(torch.nn.functional.cross_entropy(scaled.double(), labels).item())
+        return found
+
+    classifier.fit_held_out = noting
+    return losses
 
 
 def measure(models: list[str], data: Path, spec: CompareSpec) -> dict:
@@ -111,18 +133,34 @@ def summary(found: dict) -> dict:
     )
     chosen = next(i for i, one in enumerate(judged) if one.recommended)
     first = max(range(len(rows)), key=lambda i: left_out[i])
+    likeliest = min(range(len(rows)), key=lambda i: rows[i]["left_out_loss"])
     near = [i for i, one in enumerate(judged) if one.near_best]
     cheapest = min(near, key=lambda i: (rows[i]["gflops"], rows[i]["features"]))
     return {
         "rank_correlation": spearmanr(left_out, test).statistic,
         "recommended": rows[chosen]["label"],
         "regret": max(test) - test[chosen],
+        "regret_range": regret_range(rows, chosen),
+        "rank_correlation_of_loss": -spearmanr([r["left_out_loss"] for r in rows], test).statistic,
+        "likeliest": rows[likeliest]["label"],
+        "regret_of_likeliest": max(test) - test[likeliest],
         "best_estimate": rows[first]["label"],
         "regret_of_best_estimate": max(test) - test[first],
         "near": len(near),
         "cheapest": rows[cheapest]["label"],
         "regret_of_cheapest": max(test) - test[cheapest],
     }
+
+
+def regret_range(rows: list[dict], chosen: int) -> tuple[float, float]:
+    """Return the range of 95 % of a row's regret, test images resampled.
+
+    It is of the row that is best on these images, chosen for that: even of equal rows one is.
+    """
+    right = torch.tensor([row["test_right"] for row in rows]).double()
+    best = max(range(len(rows)), key=lambda i: rows[i]["test"])
+    found = difference_intervals(right[best], right[chosen])
+    return 100 * found.low.item(), 100 * found.high.item()
 
 
 def main() -> None:
@@ -157,12 +195,15 @@ def print_table(name: str, found: dict) -> None:
             f"| {row['left_out']:.1f} % | {row['test']:.1f} % |"
         )
     told = {
-        key: f"{value:.1f}" if key.startswith("regret") else value
+        key: f"{value:.1f}" if key.startswith("regret") and isinstance(value, float) else value
         for key, value in summary(found).items()
     }
+    low, high = told["regret_range"]
     print(
-        f"\nRank correlation {told['rank_correlation']:.2f}. Recommended: "
-        f"`{told['recommended']}`, regret {told['regret']} points. "
+        f"\nRank correlation {told['rank_correlation']:.2f}, by the left-out loss "
+        f"{told['rank_correlation_of_loss']:.2f}. Recommended: "
+        f"`{told['recommended']}`, regret {told['regret']} points ({low:.1f} to {high:.1f}). "
+        f"Smallest left-out loss: `{told['likeliest']}`, regret {told['regret_of_likeliest']}. "
         f"Best estimate: `{told['best_estimate']}`, regret {told['regret_of_best_estimate']}. "
         f"Cheapest of {told['near']} within the noise of the best: `{told['cheapest']}`, "
         f"regret {told['regret_of_cheapest']}."
