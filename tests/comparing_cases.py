@@ -29,6 +29,20 @@ def write_stripes(root: Path, *, train: int = 14, val: int = 8) -> Path:
     return root
 
 
+def write_identities(data: Path, listed: Path, *, per_identity: int) -> Path:
+    """List the images of `write_stripes` as identities, so many images of each; returns `listed`.
+
+    The test images show others.
+    """
+    lines = ["path,identity,camera,split"]
+    for split, role, prefix in (("train", "train", ""), ("val", "test", "new ")):
+        for name in CLASSES:
+            for place, file in enumerate(sorted((data / split / name).glob("*.png"))):
+                lines.append(f"{file},{prefix}{name} {place // per_identity},,{role}")
+    listed.write_text("\n".join(lines))
+    return listed
+
+
 def write_checkpoint(path: Path, name: str = "test_efficientnet") -> Path:
     """Write a checkpoint of a small network with 10 classes; returns `path`."""
     torch.manual_seed(0)

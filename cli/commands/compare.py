@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,7 +121,7 @@ def command(
     prepared = comparing.prepare_comparison(request, track=render.track)
     _tell(prepared)
     done = comparing.compare_prepared(prepared, track=render.track)
-    _write(done, csv, figure, overwrite=overwrite)
+    done = _written(done, csv, figure, overwrite=overwrite)
     for text in done.notes[len(prepared.notes) :]:
         render.note(f"note: {text}")
     if not as_json:
@@ -133,6 +134,7 @@ def command(
         render.line(f"wrote {path}")
     if converted is not None:
         render.line(f"wrote {converted.path}: {_agreement(done, converted)}")
+        _tell_untold(done, converted)
 
 
 def _require(model: Path | None, figure: Path | None, csv: Path | None, *, overwrite: bool) -> None:
@@ -155,17 +157,20 @@ def _tell(prepared: "PreparedComparison") -> None:
         render.note(_estimated(estimate, len(prepared.samples)))
 
 
-def _write(done: "Comparison", csv: Path | None, figure: Path | None, *, overwrite: bool) -> None:
+def _written(
+    done: "Comparison", csv: Path | None, figure: Path | None, *, overwrite: bool
+) -> "Comparison":
+    """Write the files, and return the comparison with notes on what could not be drawn."""
     if csv is not None:
         from covtool.comparing import write_table
 
         write_table(done, csv, overwrite=overwrite)
-    if figure is not None:
-        from covtool.plotting.comparison import plot_comparison
+    if figure is None:
+        return done
+    from covtool.plotting.comparison import plot_comparison
 
-        drawn = plot_comparison(done, figure, overwrite=overwrite)
-        for text in drawn.notes:
-            render.note(f"note: {text}")
+    drawn = plot_comparison(done, figure, overwrite=overwrite)
+    return replace(done, notes=(*done.notes, *drawn.notes))
 
 
 def _outputs(paths: list[Path], *, convert: bool) -> tuple[Path | None, Path | None]:
@@ -209,31 +214,40 @@ def _agreement(done: "Comparison", converted: "ConversionResult") -> str:
     return top_1 if done.recommended.rank_1 is not None else f"{top_1}, as estimated"
 
 
+def _tell_untold(done: "Comparison", converted: "ConversionResult") -> None:
+    """Show the notes of a conversion that the comparison did not have."""
+    name = done.recommended.checkpoint
+    for text in dict.fromkeys((*converted.plan.notes, *converted.notes)):
+        # Of several models, those of each have its name before them.
+        if text not in done.notes and f"{name}: {text}" not in done.notes:
+            render.note(f"note: {text}")
+
+
+def _title(done: "Comparison") -> str:
+    images = render.counted(done.images, "image")
+    if done.queries is None:
+        of_what = f"{images} of {render.counted(done.classes, 'class', 'classes')}"
+    else:
+        queries = render.counted(done.queries, "query", "queries")
+        identities = render.counted(done.classes, "identity", "identities")
+        of_what = f"{queries} in {images} of {identities}"
+    return f"{done.metric}, {done.data}: {of_what}"
+
+
 def _show(done: "Comparison", *, wide: bool) -> None:
+    from covtool.comparing.records import on_approximate
+
     columns = list(_columns(done, wide=wide))
-    first = done.rows[0]
-    kinds = ("class", "classes") if first.rank_1 is None else ("identity", "identities")
-    title = (
-        f"{done.metric}, {done.data}: {render.counted(done.images, 'image')} of "
-        f"{render.counted(done.classes, *kinds)}"
-    )
     rows = [[cell for _, cell in _cells(row, done.metric, wide=wide)] for row in done.rows]
-    render.table(title, columns, rows)
+    render.table(_title(done), columns, rows)
     if not wide and render.stdout().is_terminal:  # a hint for people, not for a file or a program
         render.note("note: --wide shows ranges of the differences, features, parameters, memory.")
     for row in done.left_out:
         render.note(f"left out: {row.label}: {row.reason}")
-    near = sum(row.near_best for row in done.rows)
     row, cheapest = done.recommended, done.cheapest
-    if projected := [row.projected_to for row in done.rows if row.projected_to is not None]:
-        render.line(
-            f"~ approximate, {render.counted(len(projected), 'row')}: no exact solution fits "
-            f"--calibrate-memory, features were projected to {min(projected):,} directions or more"
-        )
-    render.line(
-        f"* within the noise of the best, 0 lies in the interval of the difference: {near} of "
-        f"{render.counted(len(done.rows), 'row')}"
-    )
+    if approximate := on_approximate(done.rows):
+        render.line(approximate)
+    render.line(_on_noise(done))
     render.line(f"-> the cheapest within one standard error of the best: {row.label}")
     render.line(f"  {shlex.join(row.command)}")
     if cheapest != row:
@@ -245,6 +259,19 @@ def _show(done: "Comparison", *, wide: bool) -> None:
     render.note(
         f"{spent.passes:.0f} s for feature maps, {spent.heads:.0f} s for heads, "
         f"{spent.speed:.0f} s for durations and memory, {spent.intervals:.0f} s for intervals"
+    )
+
+
+def _on_noise(done: "Comparison") -> str:
+    """Return what ``*`` means."""
+    rows = render.counted(len(done.rows), "row")
+    if not done.recommended.has_interval:
+        of_what = "images" if done.queries is None else "identities"
+        return f"* too few {of_what} to tell from the best, no interval can be given: all of {rows}"
+    near = sum(row.near_best for row in done.rows)
+    return (
+        "* within the noise of the best, 0 lies in the interval of the difference: "
+        f"{near} of {rows}"
     )
 
 

@@ -86,6 +86,7 @@ def compare_prepared(prepared: PreparedComparison, *, track: Track = silent) -> 
         data=f"{prepared.layout.name} {prepared.layout.split_names['train']}",
         images=len(prepared.samples),
         classes=len(prepared.layout.class_names),
+        queries=None if prepared.search is None else len(prepared.search.queries),
         metric=TOP_1 if prepared.search is None else MEAN_AVERAGE_PRECISION,
         notes=tuple(notes),
         unreadable=prepared.unreadable,

@@ -33,6 +33,7 @@ from covtool.data.datasets.solved_classes import (
 )
 from covtool.errors import ArgumentError, CheckpointError, DataError, SurgeryError
 from covtool.launch_environment import place
+from covtool.ops.resampling import FEWEST_UNITS
 from covtool.printable import first_few
 from covtool.progress import Track, silent
 from covtool.specs.byte_amounts import format_bytes
@@ -136,15 +137,16 @@ def prepare_comparison(request: CompareRequest, *, track: Track = silent) -> Pre
     subjects = tuple(with_candidates(subject, heads, request.spec.tap) for subject in opened)
     _require_candidates(subjects)
     _require_pairs(request, subjects, len(checked.good))
+    search = _search(request, checked.good) if is_retrieval else None
     return PreparedComparison(
         request=request,
         layout=layout,
         samples=checked.good,
         unreadable=checked.bad,
         subjects=subjects,
-        search=_search(request, checked.good) if is_retrieval else None,
+        search=search,
         device=device,
-        notes=tuple(dict.fromkeys(_notes(subjects, layout, checked, is_retrieval=is_retrieval))),
+        notes=tuple(dict.fromkeys(_notes(subjects, layout, checked, search))),
     )
 
 
@@ -246,7 +248,10 @@ def _require_pairs(request: CompareRequest, subjects: Sequence[Subject], images:
 
 
 def _notes(
-    subjects: Sequence[Subject], layout: DataLayout, checked: CheckedSamples, *, is_retrieval: bool
+    subjects: Sequence[Subject],
+    layout: DataLayout,
+    checked: CheckedSamples,
+    search: TrainingSearch | None,
 ) -> Iterator[str]:
     several = len({subject.name for subject in subjects}) > 1
     for subject in subjects:
@@ -257,7 +262,17 @@ def _notes(
     yield from checked.notes(exif=exif)
     yield from _on_narrow(subjects)
     # An image without another one of its identity is not searched for.
-    yield from notes_on_solved_classes(checked.good, layout.class_names, judged=not is_retrieval)
+    yield from notes_on_solved_classes(checked.good, layout.class_names, judged=search is None)
+    yield from _on_few(len(checked.good)) if search is None else search.notes()
+
+
+def _on_few(images: int) -> Iterator[str]:
+    """Yield a note on images that are too few for an interval."""
+    if images < FEWEST_UNITS:
+        yield (
+            f"The figures are of {images:,} images, and an interval needs {FEWEST_UNITS}: too few "
+            "to tell rows apart. Which row is best may be chance."
+        )
 
 
 def _on_narrow(subjects: Sequence[Subject]) -> Iterator[str]:

@@ -1,8 +1,11 @@
 """Records of a comparison: a row for each head that could be built, a reason for each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
+from covtool.data.datasets.found_images import counted
 from covtool.specs import HeadSpec
 
 TOP_1 = "left-out top-1"
@@ -23,9 +26,9 @@ class ComparedRow:
         head: Head with every choice made.
         label: Short name of the row, which tells it from the others.
         figure: Left-out top-1, or mAP for retrieval, percent.
-        interval: Of the figure, the images resampled.
+        interval: Of the figure, the images resampled; NaN where they are too few.
         difference: Of the figure to that of the best row, points; 0 or less.
-        difference_interval: Of the difference, the same images in both rows.
+        difference_interval: Of the difference, the same images in both rows; NaN likewise.
         rank_1: For retrieval, percent; None for classification.
         projected_to: Directions that the classifier's inputs were projected to, since no exact
             solution fits the bound on memory: the figure is approximate. None where it is exact.
@@ -34,7 +37,8 @@ class ComparedRow:
         gflops: Floating point operations of one image, in 1e9.
         ms_per_image: Median duration of a forward pass of one image, in milliseconds.
         memory_mib: Largest memory of that forward pass beside the images, in MiB.
-        near_best: Whether the interval of the difference contains 0: within the noise of the best.
+        near_best: Whether the interval of the difference contains 0, within the noise of the best,
+            or there is none, which tells no row from the best.
         on_front: Whether no other row has a higher figure at the same or lower cost.
         recommended: Whether it is the cheapest of those within one standard error of the best.
         command: Arguments of the command that makes this model, ``covtool`` first; empty where
@@ -61,6 +65,11 @@ class ComparedRow:
     on_front: bool
     recommended: bool
     command: tuple[str, ...]
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the images, or identities, are enough to tell rows apart."""
+        return all(map(isfinite, self.interval))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +120,7 @@ class Comparison:
         data: Name of the data set.
         images: Training images that the figures are of.
         classes: Classes, or identities.
+        queries: Images that are searched for, whose figures they are; None for classification.
         metric: `TOP_1` or `MEAN_AVERAGE_PRECISION`.
         notes: Facts worth knowing, in sentences.
         unreadable: Images that could not be read, with the reason.
@@ -126,6 +136,7 @@ class Comparison:
     notes: tuple[str, ...]
     unreadable: tuple[tuple[Path, str], ...]
     seconds: Durations
+    queries: int | None = None
 
     @property
     def recommended(self) -> ComparedRow | None:
@@ -137,3 +148,14 @@ class Comparison:
         """The row near the best with the fewest operations, features where equal; None without."""
         near = (row for row in self.rows if row.near_best)
         return min(near, key=lambda row: (row.gflops, row.features), default=None)
+
+
+def on_approximate(rows: Sequence[ComparedRow]) -> str | None:
+    """Return what ``~`` before a figure means, and of how many rows; None where all are exact."""
+    found = [row.projected_to for row in rows if row.projected_to is not None]
+    if not found:
+        return None
+    return (
+        f"~ approximate, {len(found):,} of {counted(len(rows), 'row')}: no exact solution fits "
+        f"--calibrate-memory, features were projected to {min(found):,} directions or more"
+    )

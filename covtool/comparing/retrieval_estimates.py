@@ -4,7 +4,8 @@ Each training image is searched for among all others of the training set, as a t
 query and gallery is searched: no class has to be cut into few queries and a small gallery, so that
 nothing depends on a cut. Images of the query's own camera are ignored where cameras are known, as
 by `covtool.evaluation.retrieval`, whose search this is: ``covtool evaluate --split train`` gives
-the same figures.
+the same figures, up to `MOST_QUERIES` images that have a match. Of more, a random sample is
+searched for, in all images, which a note says.
 
 The estimate is fair as long as nothing has been fitted to these labels: the backbone is frozen,
 and principal directions of its features use no labels. Features of a network that was trained on
@@ -12,11 +13,13 @@ these identities would look better than they are. It orders features; its level 
 test split's, since mAP and rank-1 depend on the numbers of identities and of images of each.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from covtool.data.datasets.found_images import counted
 from covtool.data.datasets.retrieval.training import training_images
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.errors import DataError
@@ -28,6 +31,7 @@ from covtool.evaluation.retrieval.ranking import compared_blocks
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.search import image_label
 from covtool.ops.ranking import ranks_of
+from covtool.ops.resampling import FEWEST_UNITS
 from covtool.progress import Track, silent
 from covtool.specs import SearchSpec
 
@@ -100,6 +104,21 @@ class TrainingSearch:
         self.queries = _sample(scored, most_queries, seed)
         self.groups = labels.identities[self.queries]
         self.has_cameras = self._relevance.has_cameras
+
+    def notes(self) -> Iterator[str]:
+        """Yield sentences on queries that are a sample, or too few to tell features apart."""
+        queries, identities = len(self.queries), len(self.groups.unique())
+        if queries < self.candidates:
+            yield (
+                f"{queries:,} of {self.candidates:,} images that have a match are searched for, "
+                f"drawn at random; all {self.num_images:,} images are searched in."
+            )
+        if identities < FEWEST_UNITS:
+            yield (
+                f"Searched for are images of {counted(identities, 'identity')}, and an interval "
+                f"needs {FEWEST_UNITS}: too few to tell rows apart. Which row is best may be "
+                "chance."
+            )
 
     def estimate(
         self, features: Tensor, spec: SearchSpec | None = None, *, track: Track = silent

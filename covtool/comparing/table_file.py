@@ -10,8 +10,17 @@ from covtool.comparing.records import ComparedRow, Comparison, LeftOutRow
 
 COLUMNS = (
     *("label", "checkpoint", "img_size", "taps", "head", "metric", "figure", "low", "high"),
-    *("difference", "difference_low", "difference_high", "rank_1", "projected_to", "features"),
-    *("parameters", "gflops", "ms_per_image", "memory_mib", "near_best", "on_front", "recommended"),
+    *("difference", "difference_low", "difference_high", "rank_1", "queries", "projected_to"),
+    *(
+        "features",
+        "parameters",
+        "gflops",
+        "ms_per_image",
+        "memory_mib",
+        "near_best",
+        "on_front",
+        "recommended",
+    ),
     *("command", "reason"),
 )
 
@@ -35,7 +44,7 @@ def write_table(comparison: Comparison, path: Path, *, overwrite: bool = False) 
         writer = csv.DictWriter(opened, COLUMNS, restval="")
         writer.writeheader()
         for row in comparison.rows:
-            writer.writerow(_line(row) | _figures(row, comparison.metric))
+            writer.writerow(_line(row) | _figures(row, comparison))
         for left_out in comparison.left_out:
             writer.writerow(_line(left_out) | {"reason": left_out.reason})
 
@@ -50,12 +59,13 @@ def _line(row: ComparedRow | LeftOutRow) -> dict[str, object]:
     }
 
 
-def _figures(row: ComparedRow, metric: str) -> dict[str, object]:
+def _figures(row: ComparedRow, comparison: Comparison) -> dict[str, object]:
     numbers = ("figure", "difference", "rank_1", "projected_to", "features", "parameters")
     marks = ("gflops", "ms_per_image", "memory_mib", "near_best", "on_front", "recommended")
     return {
         **{name: getattr(row, name) for name in (*numbers, *marks)},
-        "metric": metric,
+        "metric": comparison.metric,
+        "queries": comparison.queries,
         "low": row.interval[0],
         "high": row.interval[1],
         "difference_low": row.difference_interval[0],

@@ -83,7 +83,7 @@ class DrawnRows:
             with_interval=frozenset(
                 place
                 for place in (seen if len(rows) <= MOST_INTERVALS else numbered)
-                if all(map(math.isfinite, rows[place - 1].interval))
+                if rows[place - 1].has_interval
             ),
             notes=tuple(note for note in notes if note),
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covtool.comparing.records import Comparison
+from covtool.data.datasets.found_images import counted
 from covtool.plotting.compared_rows import CostAxis, DrawnRows
 from covtool.plotting.comparison_legends import legend_of_looks, legend_of_names
 from covtool.plotting.comparison_marks import Marks
@@ -74,7 +75,7 @@ def plot_comparison(
     drawn = DrawnRows.of(comparison.rows)
     with house_style():
         title = f"{comparison.metric} against cost: {comparison.data}"
-        figure = comparison_figure(drawn, comparison.metric)
+        figure = comparison_figure(drawn, comparison.metric, _caption(comparison))
         write_figure(figure, path, title=title, overwrite=overwrite)
     return ComparisonPlotResult(
         path=path,
@@ -84,17 +85,18 @@ def plot_comparison(
     )
 
 
-def comparison_figure(drawn: DrawnRows, metric: str) -> "Figure":
+def comparison_figure(drawn: DrawnRows, metric: str, caption: str = "") -> "Figure":
     """Return the figure itself, with matplotlib's present settings.
 
     Args:
         drawn: Rows and what of them is shown.
         metric: Name of their figure, which is in percent.
+        caption: What is to be known of all figures; empty for nothing.
     """
     from matplotlib.figure import Figure
 
     marks = Marks.of(drawn.rows)
-    beside, below = legend_of_looks(drawn, marks), legend_of_names(drawn, marks)
+    beside, below = legend_of_looks(drawn, marks), legend_of_names(drawn, marks, caption)
     width = max(_PANEL[0] * len(drawn.places) + _width(beside), _width(below))
     height = max(_PANEL[1], _LINE * len(beside) + _AROUND) + _LINE * len(below) + _AROUND
     figure = Figure(figsize=(width, height))
@@ -111,6 +113,14 @@ def comparison_figure(drawn: DrawnRows, metric: str) -> "Figure":
     for axes, axis in zip(panels, drawn.places, strict=True):
         draw_panel(axes, axis, drawn, marks)
     return figure
+
+
+def _caption(comparison: Comparison) -> str:
+    """Return how many images are searched for, and in how many; nothing for classification."""
+    if comparison.queries is None:
+        return ""
+    queries, images = counted(comparison.queries, "query"), counted(comparison.images, "image")
+    return f"Figures of {queries} in {images}."
 
 
 def _width(lines: Sequence["Line2D"]) -> float:

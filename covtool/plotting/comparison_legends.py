@@ -1,9 +1,8 @@
 """The words of a comparison's picture: what looks mean, and the names of numbered rows."""
 
-import math
 from typing import TYPE_CHECKING
 
-from covtool.comparing.records import ComparedRow
+from covtool.comparing.records import ComparedRow, on_approximate
 from covtool.plotting.compared_rows import MOST_INTERVALS, DrawnRows
 from covtool.plotting.comparison_marks import Marks, shortened
 from covtool.plotting.comparison_panel import FRONT, NEAR_POINT, POINT, RECOMMENDED
@@ -28,16 +27,26 @@ def legend_of_looks(drawn: DrawnRows, marks: Marks) -> list["Line2D"]:
             _line(marks.source_label(source), marker=shape, color=GRAY, **size)
             for source, shape in marks.sources.items()
         ]
-    found += [_line("large: within the noise of the best", marker="o", color=GRAY, **size)]
-    smaller = POINT - _SMALLER
-    found += [_line("small: worse than that", marker="o", color=GRAY, markersize=smaller)]
+    if any(row.has_interval for row in drawn.rows):
+        found += [_line("large: within the noise of the best", marker="o", color=GRAY, **size)]
+        smaller = POINT - _SMALLER
+        found += [_line("small: worse than that", marker="o", color=GRAY, markersize=smaller)]
+    else:
+        of_what = "images" if drawn.rows[0].rank_1 is None else "identities"
+        found += [_line(f"too few {of_what} to tell rows apart", marker="o", color=GRAY, **size)]
     if any(row.recommended for row in drawn.rows):
         found += [_line("recommended", **{**RECOMMENDED, "markersize": 9})]
     return [*found, _line("Pareto front", **{"linestyle": "-", **FRONT})]
 
 
-def legend_of_names(drawn: DrawnRows, marks: Marks) -> list["Line2D"]:
-    """Return the lines below the panels: the names of numbered rows, then notes."""
+def legend_of_names(drawn: DrawnRows, marks: Marks, caption: str = "") -> list["Line2D"]:
+    """Return the lines below the panels: the names of numbered rows, then notes.
+
+    Args:
+        drawn: Rows and what of them is shown.
+        marks: Styles of the rows.
+        caption: What is to be known of all figures; empty for nothing.
+    """
     found = [
         _line(
             _name(place, drawn.row(place)),
@@ -50,7 +59,8 @@ def legend_of_names(drawn: DrawnRows, marks: Marks) -> list["Line2D"]:
     of_some = "" if count <= MOST_INTERVALS else " of the numbered rows"
     upright = f" Upright lines: intervals at 95 %{of_some}." if drawn.with_interval else ""
     aside = "Points that would cover each other, or another's interval, stand side by side."
-    return found + [_line(note) for note in (f"{rows}{upright}", aside, *drawn.notes)]
+    notes = (f"{rows}{upright}", aside, caption, on_approximate(drawn.rows), *drawn.notes)
+    return found + [_line(note) for note in notes if note]
 
 
 def _line(label: str, **style: object) -> "Line2D":
@@ -60,7 +70,7 @@ def _line(label: str, **style: object) -> "Line2D":
 
 
 def _name(place: int, row: ComparedRow) -> str:
-    known = all(map(math.isfinite, row.interval))
-    interval = " ({:.1f} to {:.1f})".format(*row.interval) if known else ""
+    interval = " ({:.1f} to {:.1f})".format(*row.interval) if row.has_interval else ""
     chosen = ", recommended" if row.recommended else ""
-    return f"{place}  {shortened(row.label, _LONGEST_NAME)}: {row.figure:.1f} %{interval}{chosen}"
+    figure = f"{'' if row.projected_to is None else '~'}{row.figure:.1f} %"
+    return f"{place}  {shortened(row.label, _LONGEST_NAME)}: {figure}{interval}{chosen}"

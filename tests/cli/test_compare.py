@@ -1,13 +1,19 @@
 """`covtool compare` as it is typed."""
 
 import json
+import math
 import shlex
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from comparing_cases import write_checkpoint, write_stripes
-from comparison_rows import compared_row
+from comparing_cases import write_checkpoint, write_identities, write_stripes
+from comparison_rows import compared_row, comparison_of
 
+from covtool.comparing import preparing
+from covtool.comparing.retrieval_estimates import TrainingSearch
 from covtool_cli.commands import compare
 from covtool_cli.main import run
 from covtool_cli.table_layout import widths
@@ -70,6 +76,56 @@ def test_json_is_one_object(checkpoint, data, capsys) -> None:
     best = next(row for row in rows if row["recommended"])
     assert found["converted"]["calibration"]["left_out_top_1"] == best["figure"]
     assert Path("out.safetensors").exists()
+
+
+def test_convert_shows_the_notes_that_the_comparison_did_not_have(checkpoint, data, capsys) -> None:
+    assert called(*asked(checkpoint, data, "--convert", "-o", "out.safetensors")) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "rests on 42 images: it is a rough one" in told
+    # Both have notes on how the images are prepared; once is enough.
+    assert told.count("note: ") == len(set(told.split("note: ")[1:]))
+
+
+def test_of_several_models_notes_with_their_names_are_not_told_again(capsys) -> None:
+    row = compared_row("gap", 60, checkpoint="a.pth", recommended=True)
+    done = replace(comparison_of([row]), notes=("a.pth: as always", "b.pth: new", "of the data"))
+    plan = SimpleNamespace(notes=("as always", "of the data"))
+    compare._tell_untold(done, SimpleNamespace(plan=plan, notes=("new", "new")))
+    assert capsys.readouterr().err.split("\n") == ["note: new", ""]
+
+
+def test_identities_are_told_with_their_queries_and_that_they_are_few(
+    checkpoint, data, capsys, tmp_path, monkeypatch
+) -> None:
+    sampled = partial(TrainingSearch, most_queries=20)
+    monkeypatch.setattr(preparing, "TrainingSearch", sampled)
+    listed = write_identities(data, tmp_path / "list.csv", per_identity=14)
+    assert called(*asked(checkpoint, listed, "--tap", "bn2")) == 0
+    shown = capsys.readouterr()
+    assert "20 queries in 42 images of 3 identities" in shown.out
+    assert "* too few identities to tell from the best" in shown.out
+    assert "within the noise" not in shown.out
+    told = " ".join(shown.err.split())
+    assert "20 of 42 images that have a match are searched for" in told
+    assert called(*asked(checkpoint, listed, "--tap", "bn2", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)["comparison"]
+    assert found["queries"] == 20
+    assert any("an interval needs 5" in note for note in found["notes"])
+
+
+def test_enough_images_are_told_by_the_noise_and_few_are_not(capsys) -> None:
+    rows = [compared_row("gap", 60, recommended=True), compared_row("mpn", 40, near_best=False)]
+    assert compare._on_noise(comparison_of(rows)).endswith(
+        "interval of the difference: 1 of 2 rows"
+    )
+    few = [replace(row, interval=(math.nan, math.nan), near_best=True) for row in rows]
+    assert compare._on_noise(comparison_of(few)).startswith("* too few images")
+
+
+def test_rows_that_cannot_be_drawn_are_in_the_notes() -> None:
+    rows = [compared_row("gap", 60), compared_row("mpn", 40, ms_per_image=math.nan)]
+    done = compare._written(comparison_of(rows), None, Path("rows.svg"), overwrite=False)
+    assert done.notes == ("1 row has no figure or no ms and cannot be drawn.",)
 
 
 def test_files_are_written_and_not_replaced(checkpoint, data, capsys) -> None:

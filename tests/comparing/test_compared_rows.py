@@ -1,14 +1,17 @@
 """What is compared, what is left out and why, and what is refused."""
 
+import csv
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from comparing_cases import CLASSES, write_checkpoint, write_stripes
+from comparing_cases import CLASSES, write_checkpoint, write_identities, write_stripes
 from PIL import Image
 
-from covtool.comparing import CompareRequest, compare, prepare_comparison, write_table
+from covtool.comparing import CompareRequest, compare, prepare_comparison, preparing, write_table
+from covtool.comparing.retrieval_estimates import TrainingSearch
 from covtool.errors import (
     ArgumentError,
     CheckpointError,
@@ -243,17 +246,41 @@ def test_table_has_a_line_for_each_head(tmp_path, checkpoint, data) -> None:
 
 
 def test_retrieval_data_are_compared_by_search(tmp_path, checkpoint, data) -> None:
-    lines = ["path,identity,camera,split"]
-    for split, role in (("train", "train"), ("val", "test")):
-        for file in sorted(data.glob(f"{split}/*/*.png")):
-            name = file.parent.name if role == "train" else f"new {file.parent.name}"
-            lines.append(f"{file},{name},,{role}")
-    listed = tmp_path / "list.csv"
-    listed.write_text("\n".join(lines))
+    listed = write_identities(data, tmp_path / "list.csv", per_identity=7)
     done = compare(request_of(checkpoint, listed, head=("gap", "isqrt:dim=8")))
     assert done.metric == "mAP"
-    assert done.images == 42
+    assert (done.images, done.queries, done.classes) == (42, 42, 6)
     assert all(0 < row.rank_1 <= 100 and 0 < row.figure < 100 for row in done.rows)
+    assert all(row.has_interval for row in done.rows)
+    assert not any("searched for" in note or "too few" in note for note in done.notes)
+
+
+def test_sample_of_queries_and_few_identities_are_notes(
+    tmp_path, monkeypatch, checkpoint, data
+) -> None:
+    listed = write_identities(data, tmp_path / "list.csv", per_identity=14)
+    sampled = partial(TrainingSearch, most_queries=20)
+    monkeypatch.setattr(preparing, "TrainingSearch", sampled)
+    done = compare(request_of(checkpoint, listed))
+    assert (done.images, done.queries) == (42, 20)
+    told = " ".join(done.notes)
+    assert "20 of 42 images that have a match are searched for, drawn at random" in told
+    assert "images of 3 identities, and an interval needs 5: too few to tell rows apart" in told
+    assert not done.rows[0].has_interval
+    write_table(done, tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        assert [row["queries"] for row in csv.DictReader(file)] == ["20"]
+
+
+def test_few_images_are_a_note(tmp_path, checkpoint, data) -> None:
+    root = copied(data, tmp_path)
+    for number, name in enumerate(CLASSES):
+        for file in sorted((root / "train" / name).iterdir())[2 if number == 0 else 1 :]:
+            file.unlink()
+    done = compare(request_of(checkpoint, root, head=("gap", "isqrt:dim=8")))
+    assert done.queries is None
+    assert any("of 4 images, and an interval needs 5: too few" in note for note in done.notes)
+    assert all(row.near_best and not row.has_interval for row in done.rows)
 
 
 def test_pairs_of_a_single_tap_are_refused(checkpoint, data) -> None:

@@ -84,6 +84,18 @@ def test_a_sample_of_queries_searches_the_whole_gallery() -> None:
     assert found == [every[query] for query in sampled.queries.tolist()]
 
 
+def test_notes_say_that_queries_are_a_sample_and_that_identities_are_few() -> None:
+    labels = IdentityLabels(torch.arange(10).repeat_interleave(6))
+    assert list(TrainingSearch(labels).notes()) == []
+    (note,) = TrainingSearch(labels, most_queries=50).notes()
+    assert note.startswith("50 of 60 images that have a match are searched for")
+    assert "all 60 images are searched in" in note
+    # Five identities, of which the fifth has a single image, which is not searched for.
+    few = IdentityLabels(torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4]))
+    (note,) = TrainingSearch(few).notes()
+    assert "images of 4 identities, and an interval needs 5" in note
+
+
 def test_features_are_not_modified_and_may_be_float64() -> None:
     train = images(7, 60, kind="clusters", cameras=False)
     search, features = TrainingSearch(train.labels), train.features.double()

@@ -1,6 +1,7 @@
 """Pictures of comparisons: what they name, at which costs, and what they cannot draw."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,41 @@ def test_best_recommended_and_front_are_named_and_intervals_stay_readable(
     # The legends cross neither a panel nor each other.
     assert not any(box.overlaps(panel) for box in boxes for panel in panels)
     assert not boxes[0].overlaps(boxes[1])
+
+
+def legends_of(rows, caption: str = "") -> tuple[list[str], list[str]]:
+    with house_style():
+        figure = comparison_figure(DrawnRows.of(rows), "left-out top-1", caption)
+    beside, below = ([text.get_text() for text in one.get_texts()] for one in figure.legends)
+    return beside, below
+
+
+def test_approximate_rows_are_marked_and_the_mark_is_explained() -> None:
+    rows = [compared_row("best", 60, projected_to=512), compared_row("cheap", 50, gflops=0.1)]
+    _, below = legends_of(rows)
+    assert any("best: ~60.0 %" in line for line in below)
+    assert any("cheap: 50.0 %" in line for line in below)
+    assert any(line.startswith("~ approximate, 1 of 2 rows") for line in below)
+    _, exact = legends_of([compared_row("best", 60)])
+    assert not any("~" in line for line in exact)
+
+
+@pytest.mark.parametrize(("rank_1", "of_what"), [(None, "images"), (50.0, "identities")])
+def test_without_intervals_no_noise_is_named(rank_1: float | None, of_what: str) -> None:
+    beside, _ = legends_of([compared_row("best", 60, rank_1=rank_1)])
+    assert "large: within the noise of the best" in beside
+    unknown = (math.nan, math.nan)
+    beside, _ = legends_of([compared_row("best", 60, rank_1=rank_1, interval=unknown)])
+    assert f"too few {of_what} to tell rows apart" in beside
+    assert not any("noise" in line for line in beside)
+
+
+def test_a_search_says_how_many_queries_it_had(tmp_path: Path) -> None:
+    done = replace(comparison_of(compared_rows(taps=("bn2",)), "mAP"), queries=600)
+    plot_comparison(done, tmp_path / "compare.svg")
+    assert "Figures of 600 queries in 800 images." in (tmp_path / "compare.svg").read_text()
+    plot_comparison(replace(done, queries=None), tmp_path / "classes.svg")
+    assert "quer" not in (tmp_path / "classes.svg").read_text()
 
 
 def test_the_same_rows_make_the_same_file(tmp_path: Path) -> None:
