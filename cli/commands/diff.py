@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_GROUPS = 30
 SHOWN_CLASSES = 10
 SHOWN_STEPS = 10
+NO_RECIPES = "Recipes: not compared, as one of the models is not recognized."
 
 Sides = Annotated[
     list[str],
@@ -95,10 +96,14 @@ def _show_models(found: "ModelDifference", *, every_tensor: bool) -> None:
     from covtool_cli import render
 
     if not found.differs:
-        render.line(f"No differences: {render.counted(len(found.tensors), 'tensor')} equal.")
+        recipes = "" if found.recipe is None else "recipes and "
+        tensors = render.counted(len(found.tensors), "tensor")
+        render.line(f"No differences: {recipes}{tensors} equal.")
+        if found.recipe is None:
+            render.line(NO_RECIPES)
         return
     if found.recipe is None:
-        render.line("Recipes: not compared, as one of the models is not recognized.")
+        render.line(NO_RECIPES)
     elif not found.recipe.differs:
         render.line("Recipes: equal.")
     else:
@@ -245,9 +250,11 @@ def _show_runs(found: "RunDifference") -> None:
     from covtool_cli import render
 
     if not found.differs:
-        render.line("No differences: settings, images, environment and epochs are equal.")
+        *others, last = found.compared
+        parts = f"{', '.join(others)} and {last}" if others else last
+        render.line(f"No differences: {parts} are equal.")
     _show_fields("Settings", found.settings)
-    _show_fields("Environment", found.environment)
+    _show_fields("Environment", found.environment or ())
     if found.images is False:
         render.line("Images: the runs were started with different ones.")
     for epoch in found.epochs:

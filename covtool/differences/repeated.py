@@ -1,10 +1,11 @@
 """Differences between the final figures of two groups of runs, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from covtool.data.datasets.found_images import counted
 from covtool.differences.recipes import FieldDifference, differing
 from covtool.differences.runs import NAMES_OF_A_RUN, images_of, plain_value
 from covtool.errors import ArgumentError
@@ -19,6 +20,7 @@ from covtool.ops.t_intervals import (
 )
 from covtool.run_files import (
     ARGUMENTS,
+    IMAGE_LIST,
     FinalFigures,
     final_figures,
     read_settings,
@@ -168,11 +170,8 @@ def _notes(sides: Sequence[Sequence[FinalFigures]], why_not: str | None) -> list
             f"The runs are compared as independent groups, not in pairs: {why_not}. Pairs of the "
             "same seeds and folds show smaller differences."
         )
-    elif _validated_apart(sides):
-        notes.append(
-            "Pairs have the same seed and fold, but some were not started with the same images: "
-            "what differs may be the data."
-        )
+    else:
+        notes += _on_images(sides)
     if min(map(len, sides)) == 1:
         notes.append("One run on a side says nothing about its spread: there are no intervals.")
     elif any(one.fold for side in sides for one in side):
@@ -189,7 +188,17 @@ def _notes(sides: Sequence[Sequence[FinalFigures]], why_not: str | None) -> list
     return notes
 
 
-def _validated_apart(sides: Sequence[Sequence[FinalFigures]]) -> bool:
-    pairs = zip(*sides, strict=True)
-    sums = ([images_of(one.run) for one in pair] for pair in pairs)
-    return any(None not in pair and len(set(pair)) > 1 for pair in sums)
+def _on_images(sides: Sequence[Sequence[FinalFigures]]) -> Iterator[str]:
+    """Yield notes on pairs whose runs had other images, or do not say which they had."""
+    pairs = [[images_of(one.run) for one in pair] for pair in zip(*sides, strict=True)]
+    known = [pair for pair in pairs if None not in pair]
+    if any(len(set(pair)) > 1 for pair in known):
+        yield (
+            "Pairs have the same seed and fold, but some were not started with the same images: "
+            "what differs may be the data."
+        )
+    if unknown := len(pairs) - len(known):
+        yield (
+            f"In {unknown:,} of {counted(len(pairs), 'pair')} a run has no {IMAGE_LIST}: whether "
+            "both had the same images is not known."
+        )

@@ -50,7 +50,7 @@ class RunDifference:
         before: Folder of the first run.
         after: Folder of the second one.
         settings: Settings that differ, but for the runs' own names.
-        environment: Versions and devices that differ.
+        environment: Versions and devices that differ; None where a run does not say its own.
         images: Whether they were started with the same list of images; None where one has none.
         epochs: Best and last epoch of each.
         notes: Parts that could not be compared, in sentences.
@@ -59,7 +59,7 @@ class RunDifference:
     before: Path
     after: Path
     settings: tuple[FieldDifference, ...]
-    environment: tuple[FieldDifference, ...]
+    environment: tuple[FieldDifference, ...] | None
     images: bool | None
     epochs: tuple[EpochDifference, ...]
     notes: tuple[str, ...]
@@ -69,6 +69,17 @@ class RunDifference:
         """Whether anything does."""
         epochs = any(one.before != one.after for one in self.epochs)
         return bool(self.settings or self.environment or epochs or self.images is False)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """What both runs have of settings, images, environment and epochs, in words."""
+        parts = {
+            "settings": True,
+            "images": self.images is not None,
+            "environment": self.environment is not None,
+            "epochs": any(None not in (one.before, one.after) for one in self.epochs),
+        }
+        return tuple(name for name, is_there in parts.items() if is_there)
 
 
 def is_run(name: str) -> bool:
@@ -90,12 +101,12 @@ def compare_runs(before: Path, after: Path) -> RunDifference:
     notes: list[str] = []
     environments = [_environment(run, notes) for run in (before, after)]
     epochs = [_epochs(run, one, notes) for run, one in zip((before, after), settings, strict=True)]
-    images = [images_of(run) for run in (before, after)]
+    images = [_images(run, notes) for run in (before, after)]
     return RunDifference(
         before=before,
         after=after,
         settings=tuple(differing("", *shown)),
-        environment=() if None in environments else tuple(differing("", *environments)),
+        environment=None if None in environments else tuple(differing("", *environments)),
         images=None if None in images else images[0] == images[1],
         epochs=tuple(
             EpochDifference(which=which, before=epochs[0].get(which), after=epochs[1].get(which))
@@ -119,6 +130,13 @@ def _environment(run: Path, notes: list[str]) -> dict[str, Any] | None:
     return values
 
 
+def _images(run: Path, notes: list[str]) -> str | None:
+    found = images_of(run)
+    if found is None:
+        notes.append(f"{run} has no {IMAGE_LIST}: images are not compared.")
+    return found
+
+
 def _epochs(run: Path, settings: Mapping[str, Any], notes: list[str]) -> dict[str, dict[str, Any]]:
     """Return the best and the last epoch of a run, as far as there are any."""
     metric = str(settings.get("eval_metric"))
@@ -131,6 +149,9 @@ def _epochs(run: Path, settings: Mapping[str, Any], notes: list[str]) -> dict[st
                 best, value = row, found
     except FileNotFoundError:
         notes.append(f"{run} has no {SUMMARY}: no epoch of it was done.")
+    else:
+        if last is None:
+            notes.append(f"{run / SUMMARY} has no rows: no epoch of it was done.")
     rows = {"best": best, "last": last}
     return {which: _values(row) for which, row in rows.items() if row is not None}
 

@@ -58,7 +58,17 @@ def test_names_of_classes_are_made_printable(folder) -> None:
 
 def test_equal_files_are_one_line(folder) -> None:
     done = covtool("diff", "net0.safetensors", "net0.safetensors", cwd=folder)
-    assert done.stdout.startswith("No differences: ")
+    assert done.stdout.startswith("No differences: recipes and ")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_equal_files_that_are_not_recognized_are_not_said_to_have_equal_recipes(tmp_path) -> None:
+    torch.save({"head.a": torch.zeros(3)}, tmp_path / "odd.pth")
+    done = covtool("diff", "odd.pth", "odd.pth", cwd=tmp_path)
+    assert done.stdout.splitlines() == [
+        "No differences: 1 tensor equal.",
+        "Recipes: not compared, as one of the models is not recognized.",
+    ]
 
 
 def test_a_missing_file_is_an_error(folder) -> None:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import asdict
 
 import pytest
+from in_process import covtool
 from toy_data import write_toy_data
 from training_runs import make_request
 
@@ -54,7 +55,9 @@ def test_settings_that_are_no_numbers_stay_json(copies, tmp_path) -> None:
 
 
 def test_a_copy_of_a_run_does_not_differ(copies) -> None:
-    assert not compare(*copies).differs
+    found = compare(*copies)
+    assert not found.differs
+    assert found.compared == ("settings", "images", "environment", "epochs")
 
 
 def test_another_environment_is_a_difference(copies, tmp_path) -> None:
@@ -75,8 +78,27 @@ def test_what_is_missing_is_a_note(copies, tmp_path) -> None:
     for name in ("env.json", "summary.csv", "images.csv"):
         (tmp_path / "two" / name).unlink()
     found = compare(*copies)
-    assert len(found.notes) == 2
-    assert (found.images, found.epochs[1].after) == (None, None)
+    assert len(found.notes) == 3
+    assert any("has no images.csv: images are not compared" in note for note in found.notes)
+    assert (found.images, found.environment, found.epochs[1].after) == (None, None, None)
+    assert found.differs  # one has epochs
+
+
+def test_what_neither_has_is_not_called_equal(copies, tmp_path) -> None:
+    for run in ("one", "two"):
+        (tmp_path / run / "env.json").unlink()
+        (tmp_path / run / "images.csv").unlink()
+    done = covtool("diff", *copies)
+    assert done.stdout.splitlines()[0] == "No differences: settings and epochs are equal."
+    assert done.stderr.count("are not compared") == 4
+    found = json.loads(covtool("diff", *copies, "--json").stdout)
+    assert (found["differs"], found["images"], found["environment"]) == (False, None, None)
+    for run in ("one", "two"):
+        header, *_ = (tmp_path / run / "summary.csv").read_text().splitlines(keepends=True)
+        (tmp_path / run / "summary.csv").write_text(header)
+    done = covtool("diff", *copies)
+    assert done.stdout == "No differences: settings are equal.\n"
+    assert done.stderr.count("no epoch of it was done") == 2
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,16 @@ def test_what_makes_intervals_doubtful_is_said(tmp_path) -> None:
         assert any(part in note for note in found.notes), part
 
 
+def test_pairs_without_a_list_of_images_are_counted(tmp_path) -> None:
+    one = write_several(tmp_path / "one", FIRST)
+    other = write_several(tmp_path / "other", SECOND)
+    (tmp_path / "one" / "seed-1" / "images.csv").unlink()
+    found = compare_repeats([one], [other])
+    assert found.paired
+    (note,) = found.notes
+    assert note.startswith("In 1 of 3 pairs a run has no images.csv")
+
+
 def test_a_run_without_a_seed_of_its_own_is_no_pair(tmp_path) -> None:
     runs = [write_run(tmp_path / name, 70.0, seed=1) for name in ("a", "b", "c", "d")]
     found = compare_repeats(runs[:2], runs[2:])
