@@ -67,6 +67,16 @@ class OpenedModel:
         file = self.checkpoint
         return file is not None and file.recipe is None and file.saved is None
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it was read from a covtool file."""
+        return self.checkpoint is not None and self.checkpoint.recipe is not None
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What its recipe rests on, in sentences: nothing for a covtool file, which states it."""
+        return () if self.is_own else self.notes
+
 
 def opened(model: nn.Module, recipe: Recipe, **others: Any) -> OpenedModel:
     """Return the opened model, with its recipe on it."""

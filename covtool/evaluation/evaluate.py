@@ -35,6 +35,7 @@ from covtool.evaluation.classification.answers import (
 from covtool.evaluation.classification.attacks import resolve_attack
 from covtool.evaluation.classification.boxes import note_on_boxes
 from covtool.evaluation.classification.class_matching import ClassOrder, match_classes
+from covtool.evaluation.classification.held_out import note_on_chosen
 from covtool.evaluation.classification.measuring import Measured, measure_classifier
 from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
 from covtool.evaluation.classification.unknown import (
@@ -231,6 +232,7 @@ def _evaluate(
         *checked.notes(exif=recipe.input.exif),
         *notes_on_formats([checked]),
         match.note,
+        note_on_chosen(recipe.scores),
         measured.attack_note,
         *(() if unknown is None else unknown.notes(has_neighbors=scorer is not None)),
     )

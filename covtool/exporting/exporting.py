@@ -12,6 +12,7 @@ from covtool.atomic.endings import tidied_up_when_ended
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.opening import open_model
 from covtool.errors import SurgeryError, VerificationError
+from covtool.evaluation.classification.held_out import note_on_chosen
 from covtool.exporting.checks import checked_format
 from covtool.exporting.formats import Format
 from covtool.exporting.job import Job, Reference
@@ -79,7 +80,11 @@ def _as_folder(
         proven["tolerance"] = require_close(proven["proof"], "float32", request.tolerance)
 
     folder = write_timm_folder(
-        opened.model, request.output, overwrite=request.overwrite, check=check
+        opened.model,
+        request.output,
+        overwrite=request.overwrite,
+        check=check,
+        assumptions=opened.assumptions,
     )
     files = [path for path in folder.rglob("*") if path.is_file()]
     return ExportResult(
@@ -241,6 +246,8 @@ def _notes(
     if dtype is not torch.float32:
         name = str(dtype).removeprefix("torch.")
         notes.append(f"The weights in the file are {name}; the model is taken in float32.")
+    if (doubt := note_on_chosen(opened.recipe.scores)) is not None:
+        notes.append(doubt)
     if opened.recipe.neighbors is not None:
         notes.append("The training embeddings in the file are not exported.")
     return tuple(dict.fromkeys(notes))

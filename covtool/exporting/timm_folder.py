@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -56,6 +56,7 @@ def write_timm_folder(
     *,
     overwrite: bool = False,
     check: Callable[[nn.Module], None] | None = None,
+    assumptions: Iterable[str] = (),
 ) -> Path:
     """Write a folder for ``timm.create_model('local-dir:FOLDER', pretrained=True)``.
 
@@ -66,6 +67,7 @@ def write_timm_folder(
         folder: Folder to make; the one above it must exist.
         overwrite: Whether to replace a folder that is there, with everything in it.
         check: What else timm's model has to stand, in eval mode; None for nothing.
+        assumptions: What the recipe rests on, in sentences, for the card.
 
     Raises:
         ArgumentError: The model is not plain timm, or no folder can be made there.
@@ -79,7 +81,8 @@ def write_timm_folder(
         config = json.dumps(timm_config(model.recipe), indent=2)
         (made / CONFIG).write_text(f"{config}\n", encoding="utf-8")
         save_file(_plain_tensors(model), made / WEIGHTS, metadata={"format": "pt"})
-        card = card_text(model.recipe, Usage(with_timm=True, is_timm_folder=True))
+        usage = Usage(with_timm=True, is_timm_folder=True)
+        card = card_text(model.recipe, usage, assumptions=assumptions)
         (made / CARD).write_text(card, encoding="utf-8")
         opened = open_timm_folder(made)
         _require_same(opened, model)

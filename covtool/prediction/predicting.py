@@ -20,6 +20,7 @@ from covtool.checkpoints.tensor_checksum import checksum
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError, DataError, InterruptedRunError
+from covtool.evaluation.classification.held_out import note_on_chosen
 from covtool.evaluation.evaluate import output_names
 from covtool.prediction.image_inputs import ImageInput, ImageInputs, find_inputs
 from covtool.prediction.outputs import OnPrediction, Outputs, Tally
@@ -182,6 +183,8 @@ def notes_on_answers(recipe: Recipe, spec: PredictionSpec, *, named: bool) -> It
             f"Probabilities are those of the logits divided by {scores.temperature:.4g}, which "
             f"was chosen on {scores.images:,} images of {scores.data}."
         )
+        if (doubt := note_on_chosen(scores)) is not None:
+            yield doubt
     else:
         doubt = (
             ""

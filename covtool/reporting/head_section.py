@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import torch
 
 import covtool
+from covtool.data.datasets.found_images import counted
+from covtool.evaluation.classification.held_out import note_on_chosen
+from covtool.evaluation.evaluate import Evaluation
 from covtool.ops.class_figures import macro_figures
 from covtool.ops.resampling import FEWEST_UNITS, Intervals, mean_intervals
 from covtool.pages import Command, Facts, Notes, Section, Tile, Tiles
@@ -50,7 +53,7 @@ def how_section(subject: Subject, other: str | None = None) -> Section:
         ("data", f"{done.data}, {done.split}"),
         ("images", done.result.images),
         ("input", " x ".join(map(str, (done.input.channels, *done.input.size)))),
-        ("temperature", f"{done.result.probabilities.temperature:.4g}"),
+        ("temperature", _temperature(done)),
         ("against", other),
         ("attack", done.attack.title if done.attack else None),
         ("device", done.device),
@@ -59,6 +62,17 @@ def how_section(subject: Subject, other: str | None = None) -> Section:
     ]
     command = [Command(text=subject.command)] if subject.command else []
     return Section(name="how", title="How it was measured", blocks=[Facts(rows=rows), *command])
+
+
+def _temperature(done: Evaluation) -> str:
+    """Return the number that logits were divided by, and what it rests on."""
+    number = f"{done.result.probabilities.temperature:.4g}"
+    scores = done.opened.recipe.scores if done.opened else None
+    if scores is None:
+        return number
+    chosen = f"{number}, chosen on {counted(scores.images, 'image')} of {scores.data}"
+    doubt = note_on_chosen(scores)
+    return chosen if doubt is None else f"{chosen}. {doubt}"
 
 
 def recipe_rows(recipe: Recipe | None) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from covtool.backbones.source_weights import SourceWeights
+from covtool.evaluation.classification.held_out import note_on_chosen
 from covtool.figure_names import NAMES, figure_name
 from covtool.printable import first_few
 from covtool.sharing.markdown import code
@@ -142,6 +143,8 @@ def score_section(recipe: Recipe, *, is_timm_folder: bool) -> str:
             f"({scores.method}, {code(scores.data)}, {scores.images:,} images). covtool's commands "
             "do so; the model's own outputs are the logits as they are.\n"
         )
+        if (doubt := note_on_chosen(scores)) is not None:
+            lines.append(f"{doubt}\n")
     if recipe.neighbors is not None and not is_timm_folder:
         kept = recipe.neighbors
         lines.append(

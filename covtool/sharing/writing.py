@@ -61,16 +61,14 @@ def write_card(
 
 
 def _card_of(opened: OpenedModel, name: str) -> str:
-    file = opened.checkpoint
-    is_own = file is not None and file.recipe is not None
+    is_own, file = opened.is_own, opened.checkpoint
     usage = Usage(
         repo=split_name(name)[0] if is_own and name.startswith(HUB_PREFIX) else None,
         file=_shown_file(opened),
         with_timm=is_own and why_timm_does_not_open(opened.model, file.path) is None,
         is_own=is_own,
     )
-    # What a covtool file's recipe says was settled when it was made.
-    return card_text(opened.recipe, usage, assumptions=() if is_own else opened.notes)
+    return card_text(opened.recipe, usage, assumptions=opened.assumptions)
 
 
 def _shown_file(opened: OpenedModel) -> str:

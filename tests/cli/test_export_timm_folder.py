@@ -56,6 +56,27 @@ def test_folder_is_compared_on_images_and_opened_by_timm(
     assert (shown["interface"], shown["speed"]) == (None, [])
 
 
+def test_card_says_what_was_assumed_about_a_file_of_others(
+    covtool, plain: Path, tmp_path: Path
+) -> None:
+    torch.save(library.load(plain).state_dict(), tmp_path / "net.pth")
+    told = ("net.pth", "--arch", "test_resnet")
+    code, _, err = covtool("export", *told, "-o", "net", "--format", "timm")
+    assert code == 0, err
+    _, card, _ = covtool("card", *told)
+
+    def assumed(text: str) -> list[str]:
+        _, _, behind = text.partition("Assumed, as nothing states it, or to be noted:")
+        return [line for line in behind.partition("## ")[0].splitlines() if line.startswith("- ")]
+
+    assert assumed((tmp_path / "net" / "README.md").read_text()) == assumed(card) != []
+    # What a covtool file says was settled when it was made.
+    assert covtool("export", plain, "-o", "own", "--format", "timm")[0] == 0
+    own = (tmp_path / "own" / "README.md").read_text()
+    assert assumed(own) == []
+    assert "rests on 10 images: it is a rough one" in own
+
+
 def test_what_timm_cannot_build_is_refused_before_images_are_read(covtool, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

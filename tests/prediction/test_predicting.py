@@ -415,6 +415,7 @@ def test_the_temperature_of_predictions_is_applied_and_said(asked, tmp_path):
         assert float(row["probability_1"]) == pytest.approx(expected, rel=1e-6)
     assert done.temperature == 2.5
     assert any("divided by 2.5" in note for note in done.notes)
+    assert any("rests on 9 images: it is a rough one" in note for note in done.notes)
 
 
 def test_a_class_below_the_threshold_is_empty(asked):

@@ -28,10 +28,11 @@ from covtool.processes import ALONE
 from covtool.reporting.against import compare_subjects
 from covtool.reporting.embedding_file import save_embeddings
 from covtool.reporting.evaluation_page import write_evaluation
+from covtool.reporting.head_section import how_section
 from covtool.reporting.mistake_sheet import save_mistakes
 from covtool.reporting.nearest_training import nearest_kept, nearest_training
 from covtool.reporting.subjects import Subject
-from covtool.specs import AttackSpec, FeatureSpec, InputSpec, ModelSource
+from covtool.specs import AttackSpec, FeatureSpec, InputSpec, ModelSource, ScoreSpec
 
 MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>')
 
@@ -129,6 +130,18 @@ def test_the_page_of_an_operated_model_says_its_operations(tmp_path) -> None:
     done = evaluate(evaluated_toy(tmp_path, head="isqrt"))
     made = write_evaluation(Subject(done=done, model="net"), tmp_path / "page")
     assert "head isqrt" in require_sound(made.read_text()).text
+
+
+@pytest.mark.parametrize(("images", "is_rough"), [(9, True), (900, False)])
+def test_the_temperature_says_what_it_rests_on(subject, images, is_rough) -> None:
+    opened = subject.done.opened
+    scores = ScoreSpec(temperature=1.0, method="validation", data="birds, val", images=images)
+    chosen = replace(opened, recipe=opened.recipe.model_copy(update={"scores": scores}))
+    shown = replace(subject, done=replace(subject.done, opened=chosen))
+    facts = dict(how_section(shown).blocks[0].rows)
+    assert facts["temperature"].startswith(f"1, chosen on {images} images of birds, val")
+    assert ("it is a rough one" in facts["temperature"]) == is_rough
+    assert dict(how_section(subject).blocks[0].rows)["temperature"] == "1"
 
 
 def test_every_image_has_its_row(subject, tmp_path) -> None:

@@ -192,6 +192,9 @@ def test_temperature_and_kept_embeddings_are_stated():
     )
     text = card(made)
     assert "divided by 1.5" in text
+    assert "rests on 9 images: it is a rough one" in text
+    sound = made.scores.model_copy(update={"images": 900})
+    assert "rough" not in card(made.model_copy(update={"scores": sound}))
     assert "77 training images" in text
     assert "77 training images" not in card(made, is_timm_folder=True)
 

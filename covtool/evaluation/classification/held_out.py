@@ -90,6 +90,11 @@ def note_on_temperature(scores: ScoreSpec | None) -> str | None:
     return None
 
 
+def note_on_chosen(scores: ScoreSpec | None) -> str | None:
+    """Return a sentence on the temperature that a file has, where it is rough; else None."""
+    return None if scores is None else note_on_temperature(scores)
+
+
 def _outcome_of_bound(temperature: float) -> str:
     if temperature < AS_THEY_ARE:
         return f"the temperature goes down to {temperature:.3g}, where that is reached."

@@ -15,7 +15,11 @@ from covtool import load
 from covtool.checkpoints.model_file import save
 from covtool.data.datasets.reading import scan
 from covtool.data.loading.loaders import evaluation_loader
-from covtool.evaluation.classification.held_out import HeldOutLogits, note_on_temperature
+from covtool.evaluation.classification.held_out import (
+    HeldOutLogits,
+    note_on_chosen,
+    note_on_temperature,
+)
 from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
 from covtool.ops.temperature import fit_temperature
 from covtool.specs import ScoreSpec
@@ -76,6 +80,9 @@ def test_figures_are_those_of_logits_divided_by_the_temperature(
     logits, labels = (t.numpy() for t in outputs(path, data))
     shown = evaluated(path, data)
     assert shown["temperature"] == (temperature or 1.0)
+    doubt = note_on_chosen(load(path).recipe.scores)
+    assert (doubt is None) == (temperature is None)  # of few images it is a rough one
+    assert [note for note in shown["notes"] if "temperature" in note] == [doubt] * bool(doubt)
     for figures, used in ((shown, temperature or 1.0), (shown["at_temperature_1"], 1.0)):
         scaled = logits.astype(np.float64) / used
         nll = -log_softmax(scaled, axis=1)[range(len(labels)), labels].mean()
@@ -217,3 +224,4 @@ def test_rough_missing_and_bounded_temperatures_have_a_note() -> None:
     assert "rough" in note_on_temperature(sound.model_copy(update={"images": 9}))
     assert "1 - 1/502" in note_on_temperature(sound.model_copy(update={"is_bounded": True}))
     assert "No temperature" in note_on_temperature(None)
+    assert note_on_chosen(None) is None
