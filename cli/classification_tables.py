@@ -10,38 +10,68 @@ if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
     from covtool.evaluation.classification.unknown import UnknownResult
     from covtool.evaluation.evaluate import Evaluation
+    from covtool.reporting.against import Comparison
+    from covtool.reporting.subjects import Subject
 
 WORST_CLASSES = 5
+RESAMPLED_AT_MOST = 50_000
+"""Images that ranges are given for where no page has them: resampling more takes a minute."""
 
 
-def as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, object]:
-    """Return an evaluation for ``--json``, with its `confusion` largest confusions."""
+def as_object(
+    subject: "Subject", confusion: int, compared: "Comparison | None", *, has_page: bool
+) -> dict[str, object]:
+    """Return an evaluation for ``--json``.
+
+    Args:
+        subject: The evaluation, its answers kept.
+        confusion: Number of the largest confusions.
+        compared: Comparison with another model; None without one.
+        has_page: Whether there is a page, which the ranges are computed for anyway.
+    """
+    from covtool.reporting.ranged_figures import answered_shares, ranges_of
+
+    done, notes = subject.done, subject.done.notes
+    ranges, attacked = None, None
+    is_resampled = has_page or done.result.images <= RESAMPLED_AT_MOST
+    if is_resampled:
+        ranges = ranges_of(subject.ranged)
+    else:
+        notes = (*notes, f"Ranges of more than {RESAMPLED_AT_MOST:,} images need --report DIR.")
+    if done.attacked is not None:
+        attacked = {**_figures(done.attacked, confusion), "ranges": None}
+        if is_resampled:
+            shares = answered_shares(done.attacked, done.attacked_answers)
+            attacked["ranges"] = ranges_of(shares)
     return {
         "task": "classification",
-        "model": model,
+        "model": subject.model,
         "data": done.data,
         "split": done.split,
         "device": done.device,
         "input": done.input,
         **_figures(done.result, confusion),
+        "ranges": ranges,
         "class_order": done.class_order,
         "class_names": done.result.class_names,
         "paths": [str(path) for path in done.paths],
         "targets": done.result.targets,
         "unknown": done.unknown,
         "attack": done.attack,
-        "attacked": None if done.attacked is None else _figures(done.attacked, confusion),
+        "attacked": attacked,
+        "against": None if compared is None else _against(compared),
         "unreadable": done.unreadable,
         "far_from_training": done.far_from_training,
-        "notes": done.notes,
+        "notes": notes,
     }
 
 
-def _figures(result: "ClassificationResult", confusion: int) -> dict[str, object]:
+def _main_figures(result: "ClassificationResult") -> dict[str, object]:
     return {
         "images": result.images,
         "top_1": result.top_1,
         "top_5": result.top_5,
+        "macro": result.macro,
         "loss": result.loss,
         "nll": result.probabilities.nll,
         "ece": result.probabilities.ece,
@@ -49,6 +79,28 @@ def _figures(result: "ClassificationResult", confusion: int) -> dict[str, object
         "temperature": result.probabilities.temperature,
         "at_temperature_1": result.at_temperature_1,
         "images_per_s": result.images_per_s,
+    }
+
+
+def _against(compared: "Comparison") -> dict[str, object]:
+    """Return what a comparison found, and what must be known about the other model."""
+    other = compared.second.done
+    gain, low, high = (100 * value for value in compared.gain)
+    return {
+        "model": compared.second.model,
+        **_main_figures(other.result),
+        "gain": {"figure": "top_1", "points": gain, "low": low, "high": high},
+        "mcnemar": compared.test,
+        "is_guess": compared.is_guess,
+        "class_order": other.class_order,
+        "far_from_training": other.far_from_training,
+        "notes": compared.doubts,
+    }
+
+
+def _figures(result: "ClassificationResult", confusion: int) -> dict[str, object]:
+    return {
+        **_main_figures(result),
         "per_class": result.per_class,
         "most_confused": result.most_confused(confusion),
         "predictions": result.predictions,
@@ -110,17 +162,19 @@ def _probability_rows(result: "ClassificationResult", guess: str) -> list[tuple[
     ]
     if found.temperature == 1:
         return rows
-    at_1 = f"negative log-likelihood {plain.nll:.4g}, ECE {plain.ece:.2f} %{guess}"
     return [
         *rows,
         ("temperature", f"{found.temperature:.4g}"),
-        ("with temperature 1", at_1),
+        ("with temperature 1", f"{plain.in_words}{guess}"),
     ]
 
 
 def _show_unknown(unknown: "UnknownResult", known: int) -> None:
     render.table(
         f"{known} known images against {unknown.images} of {printable(unknown.data)}",
-        ("score", *map(figure_title, ("auroc", "fpr_at_95"))),
-        [(figure_name(name), f.auroc, f.fpr_at_95) for name, f in unknown.scores.items()],
+        ("score", *map(figure_title, ("auroc", "fpr_at_95", "threshold"))),
+        [
+            (figure_name(name), f.auroc, f.fpr_at_95, f"{f.threshold:.6g}")
+            for name, f in unknown.scores.items()
+        ],
     )

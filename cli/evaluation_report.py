@@ -13,8 +13,10 @@ from covtool_cli import launching
 
 if TYPE_CHECKING:
     from covtool.evaluation.evaluate import Evaluation, EvaluationRequest
-    from covtool.evaluation.retrieve import Retrieval, RetrievalRequest
+    from covtool.evaluation.retrieve import Retrieval
     from covtool.reporting.against import Comparison
+    from covtool.reporting.retrieval_against import ComparedSearches
+    from covtool.reporting.retrieval_subject import RetrievalSubject
     from covtool.reporting.subjects import Subject
     from covtool.specs import ModelSource
 
@@ -83,28 +85,33 @@ def typed(ctx: typer.Context) -> str:
 def write(
     asked: ReportOptions,
     request: "EvaluationRequest",
-    done: "Evaluation",
-    other: "Evaluation | None",
-) -> list[str]:
-    """Write what is asked for; return lines that say where it is."""
-    if not asked.is_asked_for or not launching.is_main():
-        return []
-    from covtool.reporting.subjects import Subject
+    subject: "Subject",
+    compared: "Comparison | None",
+) -> "tuple[Subject, list[str]]":
+    """Write what is asked for.
 
-    subject = Subject(done=done, model=request.source.name, command=asked.command)
+    Returns:
+        The evaluation as the page shows it, and lines that say where everything is.
+    """
+    if not asked.is_asked_for or not launching.is_main():
+        return subject, []
+    from covtool.reporting.paired_words import chance
+
     lines = []
     if asked.report is not None:
-        compared = None if other is None else _compared(asked, subject, other)
         subject, page = _page(asked, request, subject, compared)
         lines.append(f"report: {page}")
-        if compared is not None:
-            test = compared.test
-            guess = " (a guess)" if compared.is_guess else ""
-            lines.append(
-                f"right with one model alone: {test.only_first} images with {subject.model}, "
-                f"{test.only_second} with {compared.second.model}; McNemar's p = "
-                f"{test.p_value:.2g}{guess}"
-            )
+        if subject.nearest is not None:
+            lines += [f"note: {note}" for note in subject.nearest.notes]
+    if compared is not None:
+        test = compared.test
+        guess = " (a guess)" if compared.is_guess else ""
+        lines.append(
+            f"top-1 {100 * compared.gain[0]:+.2f} points against {compared.second.model} (95 %: "
+            f"{compared.gain_range}){guess}; right with one model alone: {test.only_first} images "
+            f"with {subject.model}, {test.only_second} with {compared.second.model}; McNemar's p "
+            f"{chance(test)}{guess}"
+        )
     if asked.save_mistakes is not None:
         lines.append(_sheet(subject, asked.save_mistakes, overwrite=asked.overwrite))
     if asked.embeddings is not None:
@@ -115,37 +122,60 @@ def write(
         lines.append(
             f"embeddings: {save_embeddings(subject, request, asked.embeddings, **settings)}"
         )
-    return lines
+    return subject, lines
 
 
 def write_search(
-    asked: ReportOptions,
-    request: "RetrievalRequest",
-    done: "Retrieval",
-    other: "Retrieval | None" = None,
+    asked: ReportOptions, subject: "RetrievalSubject", compared: "ComparedSearches | None"
 ) -> list[str]:
     """Write the page of a search, if it is asked for; return lines that say where it is."""
     if asked.report is None or not launching.is_main():
         return []
+    from covtool.reporting.paired_words import chance
     from covtool.reporting.retrieval_page import write_retrieval
+
+    page = write_retrieval(subject, asked.report, compared, overwrite=asked.overwrite)
+    lines = [f"report: {page}"]
+    if compared is not None:
+        test = compared.test
+        lines.append(
+            f"mAP {compared.gain[0]:+.2f} points against {compared.second.model} (95 %: "
+            f"{compared.gain_range}); first image right with one model alone: "
+            f"{test.only_first} and {test.only_second} queries, McNemar's p {chance(test)}"
+        )
+    return lines
+
+
+def compared_with(
+    asked: ReportOptions, subject: "Subject", other: "Evaluation | None"
+) -> "Comparison | None":
+    """Return the comparison with the other model; None without one.
+
+    Raises:
+        DataError: The two were not measured on the same images.
+    """
+    if other is None or not launching.is_main():
+        return None
+    from covtool.reporting.against import compare_subjects
+    from covtool.reporting.subjects import Subject
+
+    return compare_subjects(subject, Subject(done=other, model=asked.against.name))
+
+
+def searched_with(
+    asked: ReportOptions, subject: "RetrievalSubject", other: "Retrieval | None"
+) -> "ComparedSearches | None":
+    """Return the comparison with the other model's search; None without one.
+
+    Raises:
+        DataError: The two did not search for the same images.
+    """
+    if other is None or not launching.is_main():
+        return None
+    from covtool.reporting.retrieval_against import compare_searches
     from covtool.reporting.retrieval_subject import RetrievalSubject
 
-    name = str(request.spec.distances_from) if request.source is None else request.source.name
-    subject = RetrievalSubject(done=done, model=name, command=asked.command)
-    compared, lines = None, []
-    if other is not None:
-        from covtool.reporting.retrieval_against import compare_searches
-
-        second = RetrievalSubject(done=other, model=asked.against.name)
-        compared = compare_searches(subject, second)
-        test, gain = compared.test, compared.gain[0]
-        lines.append(
-            f"mAP {gain:+.2f} points against {second.model}; first image right with one model "
-            f"alone: {test.only_first} and {test.only_second} queries, McNemar's p = "
-            f"{test.p_value:.2g}"
-        )
-    page = write_retrieval(subject, asked.report, compared, overwrite=asked.overwrite)
-    return [f"report: {page}", *lines]
+    return compare_searches(subject, RetrievalSubject(done=other, model=asked.against.name))
 
 
 def _page(
@@ -168,13 +198,6 @@ def _page(
         subject = replace(subject, look=look_of(subject.done.opened))
     page = write_evaluation(subject, asked.report, compared, overwrite=asked.overwrite)
     return subject, page
-
-
-def _compared(asked: ReportOptions, subject: "Subject", other: "Evaluation") -> "Comparison":
-    from covtool.reporting.against import compare_subjects
-    from covtool.reporting.subjects import Subject
-
-    return compare_subjects(subject, Subject(done=other, model=asked.against.name))
 
 
 def _sheet(subject: "Subject", path: Path, *, overwrite: bool) -> str:

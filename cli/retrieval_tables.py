@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from covtool.data.datasets.retrieval.report import RetrievalReport
     from covtool.evaluation.retrieval.verification import VerificationResult
     from covtool.evaluation.retrieve import Retrieval
+    from covtool.reporting.retrieval_against import ComparedSearches
+    from covtool.reporting.retrieval_subject import RetrievalSubject
 
 
 def show_report(report: "RetrievalReport") -> None:
@@ -39,9 +41,6 @@ def show_report(report: "RetrievalReport") -> None:
 def show_figures(model: str | None, done: "Retrieval") -> None:
     """Show the figures and the conditions they were measured under, on stdout."""
     result, spec = done.result, done.spec
-    features = f"{done.num_features:,}" + (f", {spec.feature}" if model else "")
-    if spec.flip_test:
-        features += ", mean with the mirror image"
     render.pairs(
         render.marked("Searched", far=done.far_from_training),
         [
@@ -52,8 +51,8 @@ def show_figures(model: str | None, done: "Retrieval") -> None:
             ("queries", result.queries),
             ("left out, without a match", result.left_out),
             ("gallery", result.gallery),
-            ("features", features),
-            ("ranked by", spec.metric + (", re-ranked" if spec.rerank else "")),
+            ("features", done.features_in_words),
+            ("ranked by", spec.metric + (f", re-ranked ({spec.reranking})" if spec.rerank else "")),
             ("memory of the search, at most", format_bytes(result.planned_bytes)),
             *([("device", done.device)] if done.device else []),
             ("left out, unreadable", len(done.unreadable)),
@@ -66,14 +65,28 @@ def _verification_rows(found: "VerificationResult | None") -> list[tuple[str, st
     if found is None:
         return []
     rows = [(name, f"{value:.2f} %") for name, value in found.figures()]
-    how = "" if found.is_exact else f", in bins: ROC AUC within {found.auc_error:.2g} %"
-    pairs = f"{found.same_pairs:,} of one identity, {found.different_pairs:,} of two{how}"
-    return [*rows, ("pairs", pairs)]
+    return [*rows, ("pairs", found.pairs_in_words)]
 
 
-def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
-    """Return all of a search for ``--json``."""
-    result = done.result
+def as_object(
+    model: str | None, subject: "RetrievalSubject", compared: "ComparedSearches | None"
+) -> dict[str, object]:
+    """Return all of a search for ``--json``.
+
+    Args:
+        model: Name of the model; None where the features come from a file.
+        subject: The search.
+        compared: Comparison with another model's search; None without one.
+    """
+    from covtool.reporting.ranged_figures import ranges_of
+
+    done = subject.done
+    result, spec = done.result, done.spec
+    reranking = {
+        "k1": spec.reciprocal_neighbors,
+        "k2": spec.averaged_neighbors,
+        "lambda": spec.distance_weight,
+    }
     return {
         "task": "retrieval",
         "model": model,
@@ -82,13 +95,16 @@ def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
         "device": done.device,
         "input": done.input,
         "num_features": done.num_features,
-        "spec": done.spec,
+        "spec": spec,
+        "reranking": reranking if spec.rerank else None,
         "queries": result.queries,
         "left_out": result.left_out,
         "gallery": result.gallery,
         "planned_bytes": result.planned_bytes,
         "figures": dict(result.figures()),
+        "ranges": ranges_of(subject.ranged),
         "verification": result.verification,
+        "against": None if compared is None else _against(compared),
         "query_paths": [str(sample.path) for sample in done.layout.query],
         "average_precisions": result.average_precisions,
         "first_ranks": result.first_ranks,
@@ -96,4 +112,20 @@ def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
         "far_from_training": done.far_from_training,
         "notes": done.notes,
         "files": done.files,
+    }
+
+
+def _against(compared: "ComparedSearches") -> dict[str, object]:
+    """Return what a comparison found, and what must be known about the other model."""
+    other = compared.second.done
+    gain, low, high = compared.gain
+    return {
+        "model": compared.second.model,
+        "num_features": other.num_features,
+        "figures": dict(other.result.figures()),
+        "verification": other.result.verification,
+        "gain": {"figure": "mAP", "points": gain, "low": low, "high": high},
+        "mcnemar": compared.test,
+        "far_from_training": other.far_from_training,
+        "notes": compared.doubts,
     }

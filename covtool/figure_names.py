@@ -68,6 +68,7 @@ NAMES = {
     "lr": FigureName("learning rate"),
     "auroc": FigureName("area under ROC", "%"),
     "fpr_at_95": FigureName("unknown accepted with 95 % of the known", "%"),
+    "threshold": FigureName("threshold that accepts 95 % of the known"),
     "distance": FigureName("distance to training embeddings"),
     "doubt": FigureName("1 - largest probability"),
 }

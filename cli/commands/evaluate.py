@@ -200,7 +200,9 @@ def command(
         with loading.libraries(as_json=as_json):
             from covtool.evaluation.evaluate import EvaluationRequest
 
-        asked |= {"attack": attacking, "keep_answers": asked_for.is_asked_for}
+        # Ranges of --json need the answers as well, but not what images are compared by.
+        asked |= {"attack": attacking, "keep_answers": asked_for.is_asked_for or as_json}
+        asked["keep_directions"] = asked_for.is_asked_for
         asked["keep_inputs"] = embeddings is not None
         measure = options.request(ctx, EvaluationRequest, **asked)
         _classify(measure, asked_for, per_class=per_class, confusion=confusion, as_json=as_json)
@@ -227,6 +229,7 @@ def _retrieve(
     request: "RetrievalRequest", asked_for: evaluation_report.ReportOptions, *, as_json: bool
 ) -> None:
     from covtool.evaluation.retrieve import retrieve
+    from covtool.reporting.retrieval_subject import RetrievalSubject
     from covtool_cli import render, retrieval_tables
 
     done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
@@ -242,10 +245,13 @@ def _retrieve(
         from covtool.reporting.doubts import search_doubts
 
         _tell((), _of_other(asked_for, search_doubts(other)))
-    written = evaluation_report.write_search(asked_for, request, done, other)
     model = None if request.source is None else request.source.name
+    name = str(request.spec.distances_from) if model is None else model
+    subject = RetrievalSubject(done=done, model=name, command=asked_for.command)
+    compared = evaluation_report.searched_with(asked_for, subject, other)
+    written = evaluation_report.write_search(asked_for, subject, compared)
     if as_json:
-        render.json_object(retrieval_tables.as_object(model, done))
+        render.json_object(retrieval_tables.as_object(model, subject, compared))
     else:
         retrieval_tables.show_figures(model, done)
     for line in written:
@@ -261,6 +267,7 @@ def _classify(
     as_json: bool,
 ) -> None:
     from covtool.evaluation.evaluate import evaluate
+    from covtool.reporting.subjects import Subject
     from covtool_cli import classification_tables, render
 
     done = evaluate(request, track=render.track)
@@ -277,13 +284,17 @@ def _classify(
         other = evaluate(plain, track=render.track)
     _tell(done.unreadable, done.notes)
     if other is not None:
-        from covtool.reporting.doubts import doubts
+        from covtool.reporting.doubts import doubts_of_other
 
-        _tell((), _of_other(asked_for, doubts(other)))
-    written = evaluation_report.write(asked_for, request, done, other)
+        _tell((), _of_other(asked_for, doubts_of_other(done, other)))
     model = request.source.name
+    subject = Subject(done=done, model=model, command=asked_for.command)
+    compared = evaluation_report.compared_with(asked_for, subject, other)
+    subject, written = evaluation_report.write(asked_for, request, subject, compared)
     if as_json:
-        render.json_object(classification_tables.as_object(model, done, confusion))
+        has_page = asked_for.report is not None
+        shown = classification_tables.as_object(subject, confusion, compared, has_page=has_page)
+        render.json_object(shown)
     else:
         classification_tables.show_figures(model, done, per_class=per_class, confusion=confusion)
     for line in written:

@@ -131,7 +131,7 @@ def _show(done: "SearchResult", files: list[Path], *, has_rows: bool) -> None:
             *absent,
             ("gallery", f"{done.gallery:,} images of {done.index}"),
             ("paths relative to", done.folder),
-            ("distance", done.metric),
+            ("distance", done.metric + (", re-ranked" if done.reranked else "")),
             ("threshold", "none" if done.threshold is None else f"{done.threshold:.4g}"),
             ("search", _exactness(done)),
             ("left out, unreadable", len(done.unreadable)),
@@ -143,12 +143,7 @@ def _show(done: "SearchResult", files: list[Path], *, has_rows: bool) -> None:
 
 
 def _exactness(done: "SearchResult") -> str:
-    if done.recall is None:
-        return "exact"
-    return (
-        f"APPROXIMATE: {100 * done.recall:.1f} % of the nearest {done.recall_at} were found when "
-        "the index was made"
-    )
+    return f"APPROXIMATE: {done.approximation}" if done.approximation else "exact"
 
 
 def _as_object(done: "SearchResult", files: list[Path]) -> dict[str, object]:

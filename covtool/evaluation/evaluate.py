@@ -66,6 +66,8 @@ class EvaluationRequest(ModelRequest):
             those of the data set; see `find_images`.
         layout: Choices in reading the data set.
         keep_answers: Whether the answer for each image, and the model itself, are handed out.
+        keep_directions: Whether the answers have what images are compared by, the larger part of
+            them.
         keep_inputs: Whether the answers have the classifier's inputs, as far as memory allows; by a
             single process.
     """
@@ -77,6 +79,7 @@ class EvaluationRequest(ModelRequest):
     attack: AttackSpec = field(default_factory=AttackSpec)
     layout: LayoutSpec = field(default_factory=LayoutSpec)
     keep_answers: bool = False
+    keep_directions: bool = True
     keep_inputs: bool = False
 
 
@@ -199,7 +202,9 @@ def _evaluate(
     )
     scorer = None if unknown is None else NeighborScorer.of(opened.model)
     inputs = request.keep_inputs and processes.world == 1
-    keeper = _keeper(opened, temperature, inputs) if request.keep_answers else None
+    keeper = None
+    if request.keep_answers:
+        keeper = _keeper(opened, temperature, inputs, directions=request.keep_directions)
     start = time.perf_counter()
     with translate_worker_death(request.workers), request.autocast(device):
         measured = measure_classifier(
@@ -259,8 +264,12 @@ def _evaluate(
     )
 
 
-def _keeper(opened: OpenedModel, temperature: float, inputs: bool) -> Callable[..., AnswerKeeper]:
+def _keeper(
+    opened: OpenedModel, temperature: float, inputs: bool, *, directions: bool
+) -> Callable[..., AnswerKeeper]:
     """Return what makes a keeper of answers."""
+    if not directions:
+        return partial(AnswerKeeper, opened.model, temperature, None)
     size, channels = opened.recipe.input.size, opened.recipe.input.channels
     try:
         layer = find_classifier(opened.model, size, channels)

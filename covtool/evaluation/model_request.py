@@ -16,6 +16,9 @@ from covtool.printable import printable
 from covtool.processes import Processes
 from covtool.specs import FeatureSpec, LaunchSpec, ModelSource
 
+FAR = "The images are far from those that the model was made for: the figures say little."
+"""What is said of figures of such images."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:

@@ -18,7 +18,7 @@ from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.errors import ArgumentError
 from covtool.evaluation.features.files import check_feature_output, write_features
 from covtool.evaluation.features.table import FeatureTable
-from covtool.evaluation.model_request import ModelRequest
+from covtool.evaluation.model_request import FAR, ModelRequest
 from covtool.evaluation.retrieval.rank_sheet import MATCHES, save_ranks
 from covtool.evaluation.retrieval.ranking import RetrievalResult
 from covtool.evaluation.retrieval.relevance import Relevance
@@ -105,6 +105,16 @@ class Retrieval:
     far_from_training: bool = False
     recipe: Recipe | None = None
     seconds: float = 0.0
+
+    @property
+    def features_in_words(self) -> str:
+        """Number of features, and which ones they are where a model gave them."""
+        parts = [f"{self.num_features:,}"]
+        if self.input is not None:
+            parts.append(self.spec.feature)
+        if self.spec.flip_test:
+            parts.append("mean with the mirror image")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +291,13 @@ def _search(
             layout.query,
             layout.gallery,
             title=layout.name,
+            notes=_notes_on_ranks(extracted, spec),
             overwrite=request.overwrite,
         )
     return result, features.shape[1]
+
+
+def _notes_on_ranks(extracted: _Extracted, spec: RetrievalSpec) -> tuple[str, ...]:
+    """Return what must be known about rankings that are drawn."""
+    reranked = f"Ranked by {spec.metric} distance, then re-ranked ({spec.reranking})."
+    return (*([reranked] if spec.rerank else []), *([FAR] if extracted.is_far else []))

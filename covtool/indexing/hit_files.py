@@ -8,6 +8,7 @@ from pathlib import Path
 
 from covtool.atomic import require_writable, written_whole
 from covtool.atomic.formats import require_hits_name, require_picture_name
+from covtool.evaluation.model_request import FAR
 from covtool.evaluation.retrieval.rank_sheet import (
     MATCHES,
     NEUTRAL,
@@ -95,8 +96,19 @@ def draw_hits(path: Path, result: SearchResult, *, overwrite: bool = False) -> i
     judged = ((RIGHT, "same identity"), (WRONG, "another")) if knows else ()
     legend = ((NEUTRAL, "query, or identity unknown" if knows else "query and found"), *judged)
     subtitle = f"{len(answers)} of {len(result.answers):,} queries, {result.metric} distance"
-    save_sheet(path, rows, Head(result.index.name, subtitle, legend), overwrite=overwrite)
+    head = Head(result.index.name, subtitle, legend, tuple(_notes(result)))
+    save_sheet(path, rows, head, overwrite=overwrite)
     return sum(not image.path.is_file() for row in rows for image in row.found)
+
+
+def _notes(result: SearchResult) -> Iterator[str]:
+    """Yield what must be known about the images that were found."""
+    if result.approximation:
+        yield f"The search is approximate: {result.approximation}."
+    if result.reranked:
+        yield "The order is that of k-reciprocal neighbors (--rerank), not that of the distances."
+    if result.far_from_training:
+        yield FAR
 
 
 def _row(answer: Answer, hit: Hit, metric: str) -> Row:

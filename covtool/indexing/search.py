@@ -120,6 +120,7 @@ class SearchResult:
         notes: Assumptions about model and images.
         far_from_training: Whether the images are so far from what the model was made for that the
             features are others.
+        reranked: Whether images are ordered by k-reciprocal neighbors, not by their distance.
     """
 
     index: Path
@@ -135,6 +136,17 @@ class SearchResult:
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
     far_from_training: bool = False
+    reranked: bool = False
+
+    @property
+    def approximation(self) -> str:
+        """How many of the nearest images such a search finds; "" for an exact one."""
+        if self.recall is None:
+            return ""
+        return (
+            f"{100 * self.recall:.1f} % of the nearest {self.recall_at} were found when the index "
+            "was made"
+        )
 
     @property
     def absent(self) -> int | None:
@@ -190,6 +202,7 @@ def search_index(request: SearchRequest, *, track: Track = silent) -> SearchResu
         device=str(device),
         unreadable=checked.bad,
         far_from_training=opened.is_far,
+        reranked=spec.rerank,
         notes=(
             *opened.notes,
             *found.notes,

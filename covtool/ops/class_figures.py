@@ -81,6 +81,22 @@ def class_figures(right: Tensor, given: Tensor, num_classes: int) -> ClassFigure
     )
 
 
+def macro_means(right: Tensor, given: Tensor, num_classes: int) -> tuple[float, float, float]:
+    """Return mean precision, recall and F1 over the classes with images; see `MacroFigures`.
+
+    Args:
+        right: Class of each image, integers, (N,).
+        given: Class that it is taken for, (N,).
+        num_classes: Number of classes, K.
+
+    Raises:
+        ArgumentError: There are no images.
+        ShapeError: As `class_figures`.
+    """
+    precision, recall, f1 = _own_means(class_figures(right, given, num_classes)).tolist()
+    return precision, recall, f1
+
+
 def macro_figures(
     right: Tensor, given: Tensor, num_classes: int, *, level: float = LEVEL, seed: int = 0
 ) -> MacroFigures:
@@ -105,10 +121,8 @@ def macro_figures(
         ArgumentError: There are no images.
         ShapeError: As `class_figures`.
     """
-    if not len(right):
-        raise ArgumentError("There are no images to measure on.")
     own = class_figures(right, given, num_classes)
-    estimate = _macro(own.images[None], own.predicted[None], own.right[None])[0]
+    estimate = _own_means(own)
     ends = torch.full((2, 3), torch.nan, dtype=torch.float64)
     if len(right) >= FEWEST_UNITS:
         means = _resampled(right, given, num_classes, seed).sort(dim=0).values
@@ -121,6 +135,13 @@ def macro_figures(
     rows = torch.cat([estimate[None], ends]).mT.tolist()
     precision, recall, f1 = ((row[0], row[1], row[2]) for row in rows)
     return MacroFigures(precision=precision, recall=recall, f1=f1)
+
+
+def _own_means(figures: ClassFigures) -> Tensor:
+    """Return mean precision, recall and F1, (3,)."""
+    if not figures.images.any():
+        raise ArgumentError("There are no images to measure on.")
+    return _macro(figures.images[None], figures.predicted[None], figures.right[None])[0]
 
 
 def _macro(images: Tensor, predicted: Tensor, hits: Tensor) -> Tensor:

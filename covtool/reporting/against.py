@@ -19,7 +19,7 @@ from covtool.pages import (
     Tile,
 )
 from covtool.pages.records import Block
-from covtool.reporting.doubts import doubts, is_guessed, other_doubts
+from covtool.reporting.doubts import doubts, doubts_of_other, is_guessed, other_doubts
 from covtool.reporting.image_pictures import ImagePictures
 from covtool.reporting.model_names import distinct_names
 from covtool.reporting.paired_words import chance_of, likely_range
@@ -51,6 +51,17 @@ class Comparison:
     def is_guess(self) -> bool:
         """Whether it is not known which output is which class, of either model."""
         return any(is_guessed(subject.done) for subject in (self.first, self.second))
+
+    @property
+    def gain_range(self) -> str:
+        """The range of the gain in points of percent, or why there is none."""
+        low, high = (100 * value for value in self.gain[1:])
+        return likely_range(low, high, too_few="images")
+
+    @property
+    def doubts(self) -> list[str]:
+        """What must be known about the figures of the second model."""
+        return doubts_of_other(self.first.done, self.second.done)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -92,11 +103,11 @@ def comparison_section(compared: Comparison, pictures: ImagePictures) -> Section
     gain = 100 * compared.gain[0]
     sentence = (
         f"{first} has {gain:+.2f} points of top-1 against {second} (95 %: "
-        f"{_range(compared)}). It alone is right on {test.only_first:,} images, the other alone on "
-        f"{test.only_second:,}; {chance_of(test)} (McNemar's exact test)."
+        f"{compared.gain_range}). It alone is right on {test.only_first:,} images, the other "
+        f"alone on {test.only_second:,}; {chance_of(test)} (McNemar's exact test)."
     )
     blocks: list[Block] = [
-        Notes(sentences=other_doubts(second, doubts(compared.second.done), known)),
+        Notes(sentences=other_doubts(second, compared.doubts, known)),
         Text(paragraphs=[sentence]),
         _figures(compared),
         _differences(compared),
@@ -120,13 +131,8 @@ def comparison_tile(compared: Comparison) -> Tile:
     return Tile(
         name=f"top-1 against {compared.names[1]}",
         value=f"{100 * compared.gain[0]:+.2f}",
-        detail=A_GUESS if compared.is_guess else f"points, {_range(compared)}",
+        detail=A_GUESS if compared.is_guess else f"points, {compared.gain_range}",
     )
-
-
-def _range(compared: Comparison) -> str:
-    low, high = (100 * value for value in compared.gain[1:])
-    return likely_range(low, high, too_few="images")
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
@@ -139,7 +145,7 @@ def _figures(compared: Comparison) -> Table:
     rows = [
         ("top-1 (%)", *(r.top_1 for r in results)),
         ("top-5 (%)", *(r.top_5 for r in results)),
-        ("macro F1 (%)", *(100 * float(s.figures.f1.nanmean()) for s in subjects)),
+        ("macro F1 (%)", *(r.macro["f1"] for r in results)),
         ("negative log-likelihood", *(r.probabilities.nll for r in results)),
         ("calibration error (%)", *(r.probabilities.ece for r in results)),
         ("images/s", *(r.images_per_s for r in results)),

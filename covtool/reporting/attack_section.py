@@ -27,12 +27,8 @@ def attack_section(subject: Subject) -> Section:
 
 
 def _figures(subject: Subject) -> Table:
-    done, total = subject.done, len(subject.names)
+    done = subject.done
     results = (done.result, done.attacked)
-    macro = [
-        100 * float(class_figures(answers.right, answers.given, total).f1.nanmean())
-        for answers in (subject.answers, done.attacked_answers)
-    ]
     return Table(
         name="attack",
         columns=(
@@ -42,7 +38,7 @@ def _figures(subject: Subject) -> Table:
         rows=[
             ("top-1 (%)", *(result.top_1 for result in results)),
             ("top-5 (%)", *(result.top_5 for result in results)),
-            ("macro F1 (%)", *macro),
+            ("macro F1 (%)", *(result.macro["f1"] for result in results)),
             ("negative log-likelihood", *(result.probabilities.nll for result in results)),
             ("calibration error (%)", *(result.probabilities.ece for result in results)),
         ],

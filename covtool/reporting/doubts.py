@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from covtool.data.datasets.found_images import counted
 from covtool.evaluation.classification.class_matching import GUESSED
 from covtool.evaluation.evaluate import Evaluation
+from covtool.evaluation.model_request import FAR
 from covtool.evaluation.retrieve import Retrieval
 
 
@@ -17,6 +18,27 @@ def doubts(done: Evaluation) -> list[str]:
     """Return what must be known about the figures of a classifier."""
     guess = [f"Every figure is a guess: {GUESSED}."] if is_guessed(done) else []
     return [*_far(done), *guess, *_left_out(done), *done.notes]
+
+
+def doubts_of_other(done: Evaluation, other: Evaluation) -> list[str]:
+    """Return what must be known about the figures of a model that another is compared with.
+
+    Args:
+        done: Evaluation of the model that the page is about.
+        other: Evaluation of the one that it is compared with.
+    """
+    apart = []
+    if done.attack is not None and other.attack is None:
+        apart.append(
+            "This model was not attacked: its figures, and the comparison of both, are of the "
+            "images as they are."
+        )
+    if done.unknown is not None and other.unknown is None:
+        apart.append(
+            "This model was not given the images of --unknown: what is said of them is about the "
+            "first model alone."
+        )
+    return [*apart, *doubts(other)]
 
 
 def search_doubts(done: Retrieval) -> list[str]:
@@ -42,7 +64,7 @@ def other_doubts(name: str, found: Iterable[str], known: Collection[str]) -> lis
 def _far(done: Evaluation | Retrieval) -> list[str]:
     if not done.far_from_training:
         return []
-    return ["The images are far from those that the model was made for: the figures say little."]
+    return [FAR]
 
 
 def _left_out(done: Evaluation | Retrieval) -> list[str]:

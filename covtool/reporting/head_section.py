@@ -3,17 +3,14 @@
 import math
 from collections.abc import Sequence
 
-import torch
-
 import covtool
 from covtool.data.datasets.found_images import counted
 from covtool.evaluation.classification.held_out import note_on_chosen
 from covtool.evaluation.evaluate import Evaluation
-from covtool.ops.class_figures import macro_figures
-from covtool.ops.resampling import FEWEST_UNITS, Intervals, mean_intervals
 from covtool.pages import Command, Facts, Notes, Section, Tile, Tiles
 from covtool.pages.records import Block
 from covtool.reporting.doubts import doubts
+from covtool.reporting.ranged_figures import Ranged, answered_shares
 from covtool.reporting.subjects import Subject
 from covtool.specs import Recipe
 from covtool.specs.operations import operation_name
@@ -25,7 +22,13 @@ INTERVALS = (
     "model that gives one answer to all images."
 )
 
-TOO_FEW = "too few images for a range"
+_SHARES = {"top_1": "top-1", "top_5": "top-5"}
+_MACROS = {
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall (balanced accuracy)",
+    "macro_f1": "macro F1",
+}
+"""Figures of `Subject.ranged`, in words."""
 
 
 def head_blocks(subject: Subject, added: Sequence[Tile] = ()) -> list[Block]:
@@ -45,7 +48,8 @@ def how_section(subject: Subject, other: str | None = None) -> Section:
         subject: The evaluation.
         other: The model that it is compared with; None without one.
     """
-    done = subject.done
+    done, plain = subject.done, subject.done.result.at_temperature_1
+    temperature = done.result.probabilities.temperature
     rows = [
         ("model", subject.model),
         *recipe_rows(done.opened.recipe if done.opened else None),
@@ -54,6 +58,7 @@ def how_section(subject: Subject, other: str | None = None) -> Section:
         ("images", done.result.images),
         ("input", " x ".join(map(str, (done.input.channels, *done.input.size)))),
         ("temperature", _temperature(done)),
+        ("with temperature 1", None if temperature == 1 else plain.in_words),
         ("against", other),
         ("attack", done.attack.title if done.attack else None),
         ("device", done.device),
@@ -87,53 +92,19 @@ def recipe_rows(recipe: Recipe | None) -> list[tuple[str, str]]:
 
 
 def _tiles(subject: Subject) -> list[Tile]:
-    done, answers = subject.done, subject.answers
-    result = done.result
-    shares = torch.stack([answers.right == answers.given, answers.rank < 5]).double()
-    top = mean_intervals(shares)
-    macro = macro_figures(answers.right, answers.given, len(subject.names))
-    nll = mean_intervals(answers.loss, bounds=None) if answers.loss.isfinite().all() else None
-    tiles = [Tile(name="top-1", value=f"{result.top_1:.2f} %", detail=range_of(top, 0))]
-    if result.top_5 is not None:
-        tiles.append(Tile(name="top-5", value=f"{result.top_5:.2f} %", detail=range_of(top, 1)))
+    done, found = subject.done, subject.ranged
+    tiles = [_share_tile(name, found[key]) for key, name in _SHARES.items() if key in found]
     if done.attacked is not None:
-        tiles.append(_attacked_tile(subject))
-    macros = {
-        "macro precision": macro.precision,
-        "macro recall (balanced accuracy)": macro.recall,
-        "macro F1": macro.f1,
-    }
-    for name, (value, low, high) in macros.items():
-        detail = _ends(100 * low, 100 * high, len(answers))
-        tiles.append(Tile(name=name, value=f"{100 * value:.2f} %", detail=detail))
-    tiles.append(Tile(name="calibration error (ECE)", value=f"{result.probabilities.ece:.2f} %"))
-    detail = "" if nll is None else _ends(float(nll.low), float(nll.high), nll.units, digits=3)
-    return [
-        *tiles,
-        Tile(
-            name="negative log-likelihood", value=f"{result.probabilities.nll:.3f}", detail=detail
-        ),
-    ]
+        attacked = answered_shares(done.attacked, done.attacked_answers)["top_1"]
+        tiles.append(_share_tile(f"top-1 under {done.attack.title}", attacked))
+    tiles += [_share_tile(name, found[key]) for key, name in _MACROS.items()]
+    ece = f"{done.result.probabilities.ece:.2f} %"
+    tiles.append(Tile(name="calibration error (ECE)", value=ece))
+    nll = found["nll"]
+    detail = nll.range_in_words(digits=3) if math.isfinite(nll.value) else ""
+    tiles.append(Tile(name="negative log-likelihood", value=f"{nll.value:.3f}", detail=detail))
+    return tiles
 
 
-def _attacked_tile(subject: Subject) -> Tile:
-    done = subject.done
-    attacked = done.attacked_answers
-    found = mean_intervals((attacked.right == attacked.given).double()[None])
-    return Tile(
-        name=f"top-1 under {done.attack.title}",
-        value=f"{done.attacked.top_1:.2f} %",
-        detail=range_of(found, 0),
-    )
-
-
-def range_of(found: Intervals, row: int, *, too_few: str = TOO_FEW) -> str:
-    """Return the range of a share in percent, or why there is none."""
-    low, high = (100 * float(ends[row]) for ends in (found.low, found.high))
-    return _ends(low, high, found.units, too_few=too_few)
-
-
-def _ends(low: float, high: float, units: int, *, digits: int = 2, too_few: str = TOO_FEW) -> str:
-    if math.isnan(low) or math.isnan(high):
-        return too_few if units < FEWEST_UNITS else "no range: resampling leaves it as it is"
-    return f"{low:.{digits}f} to {high:.{digits}f}"
+def _share_tile(name: str, figure: Ranged) -> Tile:
+    return Tile(name=name, value=f"{figure.value:.2f} %", detail=figure.range_in_words())

@@ -1,6 +1,6 @@
 """The training images that are nearest to images of an evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -8,8 +8,15 @@ import torch
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.kept_images import KeptImages, kept_images_of
 from covtool.checkpoints.kept_neighbors import neighbors_of
-from covtool.data.datasets.checking import check_images
+from covtool.checkpoints.opened import OpenedModel
+from covtool.data.datasets.checking import (
+    CheckedSamples,
+    check_images,
+    list_unreadable,
+    notes_on_formats,
+)
 from covtool.data.datasets.found_images import counted
+from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
 from covtool.errors import ArgumentError
 from covtool.evaluation.evaluate import EvaluationRequest
@@ -81,6 +88,7 @@ def nearest_training(
                 positions, places.tolist(), best.tolist(), strict=True
             )
         },
+        notes=tuple(_notes_on_data(f"{layout.name}, {split}", layout, checked, opened)),
     )
 
 
@@ -150,6 +158,20 @@ def why_not_kept(subject: Subject) -> str | None:
     if directions is None or directions.shape[1] != len(neighbors.mean) or not has_same:
         return f"{start} they are not comparable with what this evaluation has of its images."
     return None
+
+
+def _notes_on_data(
+    name: str, layout: DataLayout, checked: CheckedSamples, opened: OpenedModel
+) -> Iterator[str]:
+    """Yield what was left out of the training images, and what was assumed about them."""
+    if count := len(checked.bad):
+        were = "were" if count > 1 else "was"
+        yield (
+            f"{counted(count, 'unreadable image')} of {name} {were} left out, and cannot be among "
+            f"the nearest: {list_unreadable(checked.bad)}."
+        )
+    notes = (*layout.notes, *checked.notes(exif=opened.recipe.input.exif))
+    yield from (f"{name}: {note}" for note in (*notes, *notes_on_formats([checked])))
 
 
 def _notes_on_files(

@@ -18,10 +18,15 @@ def likely_range(low: float, high: float, *, too_few: str) -> str:
     return f"too few {too_few} for a range" if isnan(low) else f"{low:+.2f} to {high:+.2f}"
 
 
+def chance(test: McNemar) -> str:
+    """Return the p-value with its sign: "= 0.012", or "below 1e-12"."""
+    is_tiny = test.p_value < LEAST_CHANCE
+    return f"below {LEAST_CHANCE:g}" if is_tiny else f"= {test.p_value:.2g}"
+
+
 def chance_of(test: McNemar) -> str:
     """Return how probable so uneven a division would be between models that are equally good."""
-    chance = f"{test.p_value:.2g}" if test.p_value >= LEAST_CHANCE else f"below {LEAST_CHANCE:g}"
     return (
         "were both equally good, a division at least as uneven would come about with a chance of "
-        f"{chance}"
+        f"{chance(test).removeprefix('= ')}"
     )

@@ -39,6 +39,17 @@ class ComparedSearches:
     gain: tuple[float, float, float]
 
     @property
+    def gain_range(self) -> str:
+        """The range of the gain in points of percent, or why there is none."""
+        _, low, high = self.gain
+        return likely_range(low, high, too_few="identities")
+
+    @property
+    def doubts(self) -> list[str]:
+        """What must be known about the figures of the second search."""
+        return search_doubts(self.second.done)
+
+    @property
     def names(self) -> tuple[str, str]:
         """Both models' names, as short as they can be told apart."""
         return distinct_names(self.first.model, self.second.model)
@@ -82,7 +93,7 @@ def compare_searches(first: RetrievalSubject, second: RetrievalSubject) -> Compa
 def searches_tile(compared: ComparedSearches) -> Tile:
     """Return the difference of mAP for the head of the page."""
     name, value = f"mAP against {compared.names[1]}", f"{compared.gain[0]:+.2f}"
-    return Tile(name=name, value=value, detail=f"points, {_range(compared)}")
+    return Tile(name=name, value=value, detail=f"points, {compared.gain_range}")
 
 
 def searches_section(compared: ComparedSearches) -> Section:
@@ -91,12 +102,12 @@ def searches_section(compared: ComparedSearches) -> Section:
     known = search_doubts(compared.first.done)
     sentence = (
         f"{first} has {compared.gain[0]:+.2f} points of mAP against {second} (95 %: "
-        f"{_range(compared)}). The first image is right with it alone for {test.only_first:,} "
+        f"{compared.gain_range}). The first image is right with it alone for {test.only_first:,} "
         f"queries, with the other alone for {test.only_second:,}; {chance_of(test)} (McNemar's "
         "exact test, which takes queries as independent: those of one identity are not quite)."
     )
     blocks: list[Block] = [
-        Notes(sentences=other_doubts(second, search_doubts(compared.second.done), known)),
+        Notes(sentences=other_doubts(second, compared.doubts, known)),
         Text(paragraphs=[sentence]),
         _figures(compared),
         _differences(compared),
@@ -114,11 +125,6 @@ def searches_section(compared: ComparedSearches) -> Section:
     return Section(name="against", title=f"Against {second}", blocks=blocks)
 
 
-def _range(compared: ComparedSearches) -> str:
-    _, low, high = compared.gain
-    return likely_range(low, high, too_few="identities")
-
-
 def _rankings(compared: ComparedSearches, rows: list[int]) -> list[PictureGroup]:
     shown = [
         (name, RankedPictures(subject, rows, most=FIRST))
@@ -134,11 +140,14 @@ def _rankings(compared: ComparedSearches, rows: list[int]) -> list[PictureGroup]
 
 def _figures(compared: ComparedSearches) -> Table:
     rows: dict[str, list[float | None]] = {}
+    in_bins = []
     for place, subject in enumerate((compared.first, compared.second)):
         result = subject.done.result
         found = result.verification.figures() if result.verification else ()
         for name, value in (*result.figures(), *found):
             rows.setdefault(name, [None, None])[place] = value
+        if result.verification and not result.verification.is_exact:
+            in_bins.append(f"{compared.names[place]}: {result.verification.inexactness}.")
     return Table(
         name="two-models",
         columns=[
@@ -146,6 +155,7 @@ def _figures(compared: ComparedSearches) -> Table:
             *(Column(title=name, format=".2f") for name in compared.names),
         ],
         rows=[(name, *values) for name, values in rows.items()],
+        caption=" ".join(in_bins),
     )
 
 

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
-import torch
-
 import covtool
-from covtool.ops.resampling import mean_intervals
+from covtool.evaluation.retrieval.verification import VerificationResult
 from covtool.pages import (
     Column,
     Command,
@@ -34,7 +32,7 @@ from covtool.plotting.retrieval_figures import (
 )
 from covtool.reporting.camera_section import camera_sections
 from covtool.reporting.doubts import search_doubts
-from covtool.reporting.head_section import range_of, recipe_rows
+from covtool.reporting.head_section import recipe_rows
 from covtool.reporting.ranked_pictures import RankedPictures
 from covtool.reporting.retrieval_against import (
     ComparedSearches,
@@ -153,11 +151,11 @@ def search_head(subject: RetrievalSubject, compared: ComparedSearches | None = N
     done = subject.done
     result = done.result
     figures = [*result.figures(), *(result.verification.figures() if result.verification else ())]
-    ranges = _ranges(subject)
+    details = _details(subject)
     return [
         Tiles(
             tiles=[
-                Tile(name=name, value=f"{value:.2f} %", detail=ranges.get(name, ""))
+                Tile(name=name, value=f"{value:.2f} %", detail=details.get(name, ""))
                 for name, value in figures
             ]
             + ([] if compared is None else [searches_tile(compared)])
@@ -174,20 +172,17 @@ def _meanings(names: Sequence[str]) -> str:
     )
 
 
-def _ranges(subject: RetrievalSubject) -> dict[str, str]:
-    """Return the ranges of the figures that are means over queries: rank-k or Recall@k, and mAP."""
-    result, rows = subject.done.result, subject.scored
-    first = torch.tensor([result.first_ranks[row] for row in rows])
-    names, means = ["mAP"], [torch.tensor([result.average_precisions[row] for row in rows]) / 100]
-    for k, (name, _) in zip(result.cmc, result.figures(), strict=False):
-        names.append(name)
-        means.append((first <= k).double())
-    values = torch.stack([mean.double() for mean in means])
-    found = mean_intervals(values, groups=subject.identities_of(rows))
-    return {
-        name: range_of(found, row, too_few="too few identities for a range")
-        for row, name in enumerate(names)
+def _details(subject: RetrievalSubject) -> dict[str, str]:
+    """Return the line below each figure: its range, or how exact it is."""
+    found = {
+        name: figure.range_in_words(of="identities") for name, figure in subject.ranged.items()
     }
+    verification = subject.done.result.verification
+    if verification is not None and not verification.is_exact:
+        low, high = verification.equal_error_bounds
+        found["ROC AUC"] = f"in bins: within {verification.auc_error:.2g} %"
+        found["EER"] = f"in bins: between {low:.2f} and {high:.2f}"
+    return found
 
 
 def _curves(subject: RetrievalSubject) -> Iterator[Figure]:
@@ -219,7 +214,7 @@ def _distances(subject: RetrievalSubject) -> Iterator[Figure]:
         svg=svg_text(distance_figure(result.pairs, found.equal_error_threshold), title="Distances"),
         caption=f"{found.same_pairs:,} pairs of a query and an image are of one identity, "
         f"{found.different_pairs:,} of two. At the dashed line, false accepts are as frequent as "
-        "false rejects.",
+        f"false rejects.{_on_bins(found)}",
     )
     if found.roc:
         yield Figure(
@@ -229,6 +224,18 @@ def _distances(subject: RetrievalSubject) -> Iterator[Figure]:
             caption="Receiver operating characteristic: what a threshold on the distance accepts. "
             "The nearer to the upper left, the better; EER is the equal error rate.",
         )
+
+
+def _on_bins(found: VerificationResult) -> str:
+    """Say that distances were counted in bins, and what that makes of the figures; "" if not."""
+    if found.is_exact:
+        return ""
+    low, high = found.equal_error_bounds
+    return (
+        " There are too many pairs to sort their distances: they were counted in bins, each 1/2048 "
+        f"of its distance wide. The area under ROC is within {found.auc_error:.2g} % of what is "
+        f"said, and the EER is between {low:.2f} and {high:.2f} %."
+    )
 
 
 def _queries(subject: RetrievalSubject) -> Section:
@@ -292,7 +299,7 @@ def _identities(subject: RetrievalSubject) -> Section:
 
 def _how(subject: RetrievalSubject, compared: ComparedSearches | None) -> Section:
     done = subject.done
-    spec = done.spec
+    spec, pairs = done.spec, done.result.verification
     rows = [
         ("model", subject.model),
         *recipe_rows(done.recipe),
@@ -300,9 +307,10 @@ def _how(subject: RetrievalSubject, compared: ComparedSearches | None) -> Sectio
         ("data", done.data),
         ("queries", f"{done.result.queries:,}"),
         ("gallery", f"{done.result.gallery:,}"),
-        ("features", f"{done.num_features:,}"),
+        ("pairs", None if pairs is None else pairs.pairs_in_words),
+        ("features", done.features_in_words),
         ("distance", spec.metric),
-        ("re-ranking", "k-reciprocal" if spec.rerank else "none"),
+        ("re-ranking", f"k-reciprocal, {spec.reranking}" if spec.rerank else "none"),
         ("own camera", "ignored" if done.result.has_cameras else "not known, or not ignored"),
         ("device", done.device),
         ("seconds", f"{done.seconds:.1f}"),

@@ -1,8 +1,9 @@
 """What a page of a search is about."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean
 
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor
 from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.evaluation.retrieve import Retrieval
 from covtool.pages import Column
+from covtool.reporting.ranged_figures import Ranged, search_figures
 
 KEPT = 10
 """First images of a query's ranking that a page shows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RetrievalSubject:
     """A search that was measured.
 
@@ -42,6 +44,12 @@ class RetrievalSubject:
     def rank_1(self) -> str:
         """The name of the share of queries whose first image is right: rank-1, or Recall@1."""
         return next(name for name, _ in self.done.result.figures())
+
+    @cached_property
+    def ranged(self) -> Mapping[str, Ranged]:
+        """Figures that are means over queries, with their ranges."""
+        rows = self.scored
+        return search_figures(self.done.result, rows, self.identities_of(rows))
 
     def identities_of(self, queries: Sequence[int]) -> Tensor:
         """Return a number for the identity of each query, (Q,), to resample by."""

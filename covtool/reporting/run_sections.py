@@ -32,6 +32,7 @@ from covtool.plotting.run_history import RunHistory
 from covtool.plotting.runs import run_figure
 from covtool.plotting.spectra import spectrum_figure
 from covtool.run_files import ARGUMENTS, EXPORTED, METRICS, spectrum_rows
+from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.finetuning import command_of
 from covtool.specs.plotting import RunPlotSpec
 
@@ -78,7 +79,8 @@ def image_section(run: Path, settings: Mapping[str, Any]) -> Section:
             "The run read its images from a cache (--cache), these are made from the files: pixels "
             "may be rounded otherwise."
         )
-    if had_other_pixels(settings, request_of_run(run)):
+    request = request_of_run(run)
+    if had_other_pixels(settings, request):
         notes.append(
             "The run was begun by a version that resized images with Pillow: its pixels were "
             "rounded otherwise."
@@ -89,7 +91,7 @@ def image_section(run: Path, settings: Mapping[str, Any]) -> Section:
         notes.append(f"{first.replaced} could not be read, and others took their places.")
     caption = (
         f"The first {len(groups)} images of the first batch of epoch 1, with --seed "
-        f"{settings.get('seed')}: cut, turned and colored at random as in the run, before they are "
+        f"{settings.get('seed')}: {variation_in_words(request.augmentation)}, before they are "
         "normalized."
     )
     return Section(
@@ -97,6 +99,23 @@ def image_section(run: Path, settings: Mapping[str, Any]) -> Section:
         title=title,
         blocks=[Notes(sentences=notes), Pictures(groups=groups, caption=caption)],
     )
+
+
+def variation_in_words(augmentation: AugmentationSpec) -> str:
+    """Say what a run does to its training images."""
+    if not augmentation.aug:
+        return "prepared as for evaluation, as in the run (--no-aug)"
+    done = ["cut"]
+    if augmentation.hflip or augmentation.vflip:
+        done.append("mirrored")
+    if augmentation.aa:
+        done.append(f"varied by --aa {augmentation.aa}")
+    elif augmentation.color_jitter > 0:
+        done.append("colored")
+    if augmentation.reprob > 0:
+        done.append("erased in part")
+    *first, last = done
+    return f"{' and '.join(filter(None, [', '.join(first), last]))} at random as in the run"
 
 
 def half_step_section(run: Path) -> Section | None:

@@ -12,6 +12,7 @@ from covtool.evaluation.classification.answers import ImageAnswers
 from covtool.evaluation.evaluate import Evaluation
 from covtool.ops.class_figures import ClassFigures, class_figures
 from covtool.ops.confusion import Confusions, confusions
+from covtool.reporting.ranged_figures import Ranged, classifier_figures
 
 Look = Callable[[Path, int], Image.Image]
 """An image and an output of the model, to a picture of where the network looks for that class; a
@@ -42,7 +43,7 @@ class NearestTraining:
     Attributes:
         data: Name of their data set.
         images: They, nearest first, by the position of the other image.
-        notes: What cannot be shown of them, and why.
+        notes: What cannot be shown or was left out, and why; assumptions about the data set.
     """
 
     data: str
@@ -95,6 +96,11 @@ class Subject:
     def figures(self) -> ClassFigures:
         """Figures of each class."""
         return class_figures(self.answers.right, self.answers.given, len(self.names))
+
+    @cached_property
+    def ranged(self) -> Mapping[str, Ranged]:
+        """Figures with their ranges, which resampling takes some time for."""
+        return classifier_figures(self.done.result, self.answers)
 
     @cached_property
     def confusions(self) -> Confusions:

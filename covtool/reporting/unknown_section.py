@@ -7,9 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from covtool.data.datasets.found_images import counted
-from covtool.evaluation.classification.unknown import UnknownScores
+from covtool.evaluation.classification.unknown import UnknownResult, UnknownScores
 from covtool.figure_names import figure_name, figure_title
-from covtool.ops.detection import accepting_threshold
 from covtool.pages import (
     Column,
     Figure,
@@ -28,7 +27,8 @@ from covtool.reporting.subjects import Subject
 SUREST = 24
 """Unknown images that are shown, those that the model is surest of."""
 _BINS = 40
-_FIGURES = ("auroc", "fpr_at_95")
+_FIGURES = {"auroc": ".2f", "fpr_at_95": ".2f", "threshold": ".6g"}
+"""Figures of a score, and their formats."""
 
 
 def surest(scores: UnknownScores) -> list[int]:
@@ -55,14 +55,14 @@ def unknown_section(subject: Subject, pictures: ImagePictures) -> Section:
         (figure_name(name), *(getattr(found, figure) for figure in _FIGURES))
         for name, found in result.scores.items()
     ]
-    columns = [Column(title=figure_title(figure), format=".2f") for figure in _FIGURES]
+    columns = [Column(title=figure_title(name), format=digits) for name, digits in _FIGURES.items()]
     return Section(
         name="unknown",
         title="Images of other classes",
         blocks=[
             Text(paragraphs=[sentence]),
             Table(name="unknown", columns=(Column(title="score"), *columns), rows=rows),
-            *_histograms(scores),
+            *_histograms(scores, result),
             *_pictures(subject, scores, pictures),
         ],
     )
@@ -83,7 +83,7 @@ def write_unknown(subject: Subject, path: Path) -> None:
     write_rows(path, ("path", "given_class", "probability", "distance"), rows)
 
 
-def _histograms(scores: UnknownScores) -> Iterator[Figure]:
+def _histograms(scores: UnknownScores, result: UnknownResult) -> Iterator[Figure]:
     with house_style():
         for name, (known, unknown) in scores.by_name.items():
             title = f"{figure_name(name)[0].upper()}{figure_name(name)[1:]}"
@@ -91,7 +91,7 @@ def _histograms(scores: UnknownScores) -> Iterator[Figure]:
             drawn = compared_histograms(
                 {"known": _counts(known, edges), "unknown": _counts(unknown, edges)},
                 edges,
-                threshold=("95 % of the known", accepting_threshold(known)),
+                threshold=("95 % of the known", result.scores[name].threshold),
                 xlabel=figure_title(name),
                 ylabel="images of a kind (%)",
             )

@@ -134,6 +134,14 @@ class RetrievalSpec(SearchSpec):
         """`lambda_`, the default filled in."""
         return LAMBDA if self.lambda_ is None else self.lambda_
 
+    @property
+    def reranking(self) -> str:
+        """The settings of the re-ranking in words, the defaults filled in; "" without one."""
+        if not self.rerank:
+            return ""
+        k1, k2 = self.reciprocal_neighbors, self.averaged_neighbors
+        return f"k1 {k1}, k2 {k2}, lambda {self.distance_weight:g}"
+
     def contradictions(self) -> Iterator[Contradiction]:
         """Yield settings of a re-ranking that there is none of, or of a model that is not run."""
         for name in ("k1", "k2", "lambda_"):

@@ -109,10 +109,13 @@ def test_another_model_has_classes_of_its_own(covtool, network, tmp_path):
         rows = {row["figure"]: row for row in csv.DictReader(file)}
     assert float(rows["top-1 (%)"]["named.pth"]) == pytest.approx(alone["top_1"])
     # What is not known of the other is said.
-    code, _, err = covtool("evaluate", named, "--against", plain, *told)
+    code, out, err = covtool("evaluate", named, "--against", plain, *told)
     assert code == 0, err
     assert f"note: {plain}: Every figure is a guess" in " ".join(err.split())
     assert "(a guess)" in err
+    against = json.loads(out)["against"]
+    assert (against["model"], against["is_guess"]) == (str(plain), True)
+    assert against["notes"][0].startswith("Every figure is a guess")
     page = (tmp_path / "page/index.html").read_text()
     assert "plain.pth: Every figure is a guess" in page
     assert "a guess: which output is which class is not known of both" in page

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from images import truncate, write_classes
@@ -114,6 +115,78 @@ def test_under_attack_both_figures_are_shown(model_path, data, capsys) -> None:
     assert "top-1 under pgd (eps 8/255, 3 steps)" in out
     code, out, _ = _run(capsys, model_path, "--data", data, "--attack", "fgsm", "--eps", "0.01")
     assert (code, "top-1 under fgsm (eps 0.01)" in out) == (0, True)
+
+
+def test_json_has_what_the_head_of_the_page_has(
+    model_path, data, tmp_path, capsys, monkeypatch
+) -> None:
+    told = (model_path, "--data", data, "--attack", "fgsm", "--eps", "8/255", "--json")
+    shown = json.loads(_run(capsys, *told)[1])
+    right, given = np.array(shown["targets"]), np.array(shown["predictions"])
+    precisions = [np.mean(right[given == k] == k) if (given == k).any() else 0.0 for k in range(3)]
+    recalls = [np.mean(given[right == k] == k) for k in range(3)]
+    assert shown["macro"]["precision"] == pytest.approx(100 * np.mean(precisions))
+    assert shown["macro"]["recall"] == pytest.approx(100 * np.mean(recalls))
+    ranges = shown["ranges"]
+    macros = {f"macro_{name}": value for name, value in shown["macro"].items()}
+    assert set(ranges) == {"top_1", "nll", *macros}
+    for name, value in {**shown, **macros}.items():
+        if ranges.get(name) is not None:
+            low, high = ranges[name]
+            assert low <= value <= high
+    assert ranges["top_1"] is not None and ranges["nll"] is not None
+    assert set(shown["attacked"]["ranges"]) == {"top_1"}
+    # The page has the same ones.
+    page = json.loads(_run(capsys, *told, "--report", tmp_path / "page")[1])
+    assert page["ranges"] == ranges
+    low, high = ranges["top_1"]
+    assert f"{low:.2f} to {high:.2f}" in (tmp_path / "page/index.html").read_text()
+    # Of very many images they are computed for a page alone, which is said.
+    monkeypatch.setattr("covtool_cli.classification_tables.RESAMPLED_AT_MOST", 8)
+    many = json.loads(_run(capsys, *told)[1])
+    assert (many["ranges"], many["attacked"]["ranges"]) == (None, None)
+    assert "Ranges of more than 8 images need --report DIR." in many["notes"]
+    assert many["macro"] == shown["macro"]
+
+
+def test_json_and_terminal_compare_with_another_model(model_path, data, tmp_path, capsys) -> None:
+    import covtool
+
+    other = covtool.load(model_path)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(other.fc.weight)
+    path = save(other, tmp_path / "other.safetensors")
+    (tmp_path / "strange").mkdir()
+    write_classes(tmp_path / "strange", {"zebra": 2})
+    alone = json.loads(_run(capsys, path, "--data", data, "--json")[1])
+    told = (model_path, "--data", data, "--against", path, "--report", tmp_path / "page")
+    code, out, err = _run(
+        capsys,
+        *(*told, "--attack", "fgsm", "--eps", "8/255", "--json"),
+        *("--unknown", tmp_path / "strange"),
+    )
+    assert code == 0, err
+    shown = json.loads(out)
+    against, words = shown["against"], " ".join(err.split())
+    for figure in ("top_1", "nll", "ece", "macro"):
+        assert against[figure] == alone[figure]
+    assert against["model"] == str(path)
+    assert against["gain"]["points"] == pytest.approx(shown["top_1"] - alone["top_1"])
+    pairs = list(zip(shown["targets"], shown["predictions"], alone["predictions"], strict=True))
+    only = [sum(a == t != b for t, a, b in pairs), sum(b == t != a for t, a, b in pairs)]
+    assert [against["mcnemar"][k] for k in ("only_first", "only_second")] == only
+    low, high = against["gain"]["low"], against["gain"]["high"]
+    gain = against["gain"]["points"]
+    assert f"top-1 {gain:+.2f} points against {path} (95 %: {low:+.2f} to {high:+.2f})" in words
+    for start in ("This model was not attacked", "This model was not given the images"):
+        assert any(note.startswith(start) for note in against["notes"])
+        assert f"note: {path}: {start}" in words
+    threshold = shown["unknown"]["doubt"]["threshold"]
+    assert 0 < threshold < 1
+    code, out, err = _run(capsys, *told, "--overwrite", "--unknown", tmp_path / "strange")
+    assert code == 0, err
+    assert f"{threshold:.6g}" in out
+    assert json.loads(_run(capsys, model_path, "--data", data, "--json")[1])["against"] is None
 
 
 def test_a_model_without_a_gradient_is_noted(model_path, data, tmp_path, capsys) -> None:

@@ -58,7 +58,15 @@ def test_two_models_are_compared_by_their_searches(covtool, net, people, tmp_pat
     code, _, err = covtool(*told)
     assert code == 0, err
     assert "mAP +0.00 points against" in err
+    assert "(95 %: too few identities for a range)" in " ".join(err.split())
     assert "Against " in (tmp_path / "page/index.html").read_text()
+    shown = json.loads(covtool(*told, "--overwrite", "--json")[1])
+    against = shown["against"]
+    assert (against["model"], against["figures"]) == (str(net), shown["figures"])
+    assert against["gain"] == {"figure": "mAP", "points": 0, "low": None, "high": None}
+    assert against["mcnemar"] == {"only_first": 0, "only_second": 0, "p_value": 1}
+    assert "1 query has no match and does not count." in against["notes"]
+    assert shown["ranges"] == dict.fromkeys(("mAP", "rank-1", "rank-5", "rank-10", "rank-20"))
     code, _, err = covtool("evaluate", net, "--data", people, "--against", net, *QUICK)
     assert (code, "--against has no effect without --report" in err) == (2, True)
 

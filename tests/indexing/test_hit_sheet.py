@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from covtool.evaluation.retrieval.rank_sheet import NEUTRAL, RIGHT, WRONG
 from covtool.indexing import hit_files
@@ -42,3 +43,47 @@ def test_frames_judge_only_identities_that_are_known(case, tmp_path, monkeypatch
     monkeypatch.setattr(hit_files, "save_sheet", lambda path, rows, *_, **__: drawn.extend(rows))
     assert hit_files.draw_hits(tmp_path / "s.png", result, overwrite=False) == 1  # no such file
     assert [image.color for row in drawn for image in row.found] == [color]
+
+
+def result_of(folder, **fields):
+    hit = Hit(rank=1, path="a.png", identity="", camera="", distance=0.1, match=None)
+    answer = Answer(query=Path("q.png"), identity="", camera="", hits=(hit,), in_gallery=None)
+    usual = {
+        "index": Path("g.index"),
+        "folder": folder,
+        "gallery": 1,
+        "answers": (answer,),
+        "metric": "cosine",
+        "threshold": None,
+        "model": "net",
+        "device": "cpu",
+        "unreadable": (),
+        "notes": (),
+    }
+    return SearchResult(**(usual | fields))
+
+
+def test_a_sheet_says_what_is_not_plain_about_its_search(tmp_path, monkeypatch):
+    written = []
+    draw = ImageDraw.ImageDraw.text
+
+    def spy(self, place, text, *arguments, **options):
+        written.append((place, text))
+        return draw(self, place, text, *arguments, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
+    hit_files.draw_hits(tmp_path / "plain.png", result_of(tmp_path))
+    plain = len(written)
+    assert not any("approximate" in text or "order" in text for _, text in written)
+    written.clear()
+    fields = {"recall": 0.973, "recall_at": 10, "reranked": True, "far_from_training": True}
+    hit_files.draw_hits(tmp_path / "s.png", result_of(tmp_path, **fields))
+    lines = written[3:-4]  # between the head and the captions
+    whole = " ".join(text for _, text in lines)
+    for words in ("approximate: 97.3 % of the nearest 10 were found", "(--rerank)", "far from"):
+        assert words in whole
+    assert len(written) > plain + 3  # in lines that the sheet is wide enough for
+    with Image.open(tmp_path / "s.png") as wide, Image.open(tmp_path / "plain.png") as other:
+        assert wide.width == other.width and wide.height > other.height
+        font = ImageFont.load_default(13)
+        assert all(x + font.getlength(text) <= wide.width for (x, _), text in lines)

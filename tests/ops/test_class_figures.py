@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from covtool.errors import ArgumentError, ShapeError
-from covtool.ops.class_figures import class_figures, macro_figures
+from covtool.ops.class_figures import class_figures, macro_figures, macro_means
 
 RIGHT = torch.tensor([0, 0, 0, 1, 1, 2])
 GIVEN = torch.tensor([0, 0, 1, 1, 0, 1])
@@ -28,6 +28,8 @@ def test_means_are_over_the_classes_with_images() -> None:
     assert found.precision[0] == pytest.approx((2 / 3 + 1 / 3 + 0) / 3, rel=1e-12)
     assert found.recall[0] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3, rel=1e-12)
     assert found.f1[0] == pytest.approx((4 / 6 + 2 / 5 + 0) / 3, rel=1e-12)
+    estimates = (found.precision[0], found.recall[0], found.f1[0])
+    assert macro_means(RIGHT, GIVEN, 4) == estimates
 
 
 def test_intervals_are_those_of_plain_resampling() -> None:

@@ -10,6 +10,7 @@ import torch
 from evaluated_toys import evaluated_toy
 from hostile_texts import HOSTILE
 from html_checks import require_sound
+from images import truncate
 from PIL import Image
 from scipy.stats import mannwhitneyu
 from toy_data import COLORS
@@ -316,6 +317,85 @@ def test_images_of_other_classes_have_a_section(keeping, tmp_path, has_neighbors
     }
 
 
+def test_the_threshold_of_the_known_is_a_figure(toy, tmp_path) -> None:
+    others = tmp_path / "others"
+    write_noise(others / "pear", 5)
+    done = evaluate(replace(toy, unknown=others))
+    folder = write_evaluation(Subject(done=done, model="net"), tmp_path / "page").parent
+    (row,) = rows_of(folder / "tables/unknown.csv")
+    threshold = float(row["threshold that accepts 95 % of the known"])
+    assert threshold == done.unknown.doubt.threshold
+    known = [1 - float(r["probability"]) for r in rows_of(folder / "predictions.csv")]
+    accepted = sum(doubt <= threshold + 1e-12 for doubt in known)
+    assert accepted >= 0.95 * len(known) > sum(doubt < threshold - 1e-12 for doubt in known)
+
+
+def test_what_the_other_model_did_not_go_through_is_said(toy, tmp_path) -> None:
+    others = tmp_path / "others"
+    write_noise(others / "pear", 3)
+    done = evaluate(replace(toy, attack=AttackSpec(attack="fgsm", eps="8/255"), unknown=others))
+    plain = evaluate(evaluated_toy(toy.data.parent, seed=2))
+    first, second = Subject(done=done, model="net"), Subject(done=plain, model="other")
+    compared = compare_subjects(first, second)
+    text = write_evaluation(first, tmp_path / "page", compared).read_text()
+    page = require_sound(text).text
+    for words in ("other: This model was not attacked", "other: This model was not given the"):
+        assert words in page
+    same = compare_subjects(Subject(done=plain, model="again"), second)
+    assert not any("This model was not" in doubt for doubt in same.doubts)
+
+
+def test_a_figure_has_one_value_in_head_and_tables(tmp_path) -> None:
+    # A class without images that is given to some: its F1 is 0, and no mean of the head has it.
+    names, paths = ["a", "b", "c"], [tmp_path / f"{k}.jpg" for k in range(30)]
+    first, second = (made_up(30, names, paths, seed=seed) for seed in (0, 1))
+    right = first.answers.right.clamp(max=1)
+    subjects = []
+    for one, model in ((first, "one"), (second, "two")):
+        given = one.answers.given
+        answers = replace(one.answers, right=right)
+        top_1 = 100 * float((right == given).double().mean())
+        result = replace(one.done.result, targets=tuple(right.tolist()), top_1=top_1)
+        subjects.append(
+            Subject(done=replace(one.done, result=result, answers=answers), model=model)
+        )
+    compared = compare_subjects(*subjects)
+    page = write_evaluation(subjects[0], tmp_path / "page", compared)
+    table = {row["figure"]: row for row in rows_of(tmp_path / "page/tables/two-models.csv")}
+    f1 = float(table["macro F1 (%)"]["one"])
+    assert f1 == pytest.approx(subjects[0].ranged["macro_f1"].value)
+    assert f1 == pytest.approx(subjects[0].done.result.macro["f1"])
+    assert 0 < f1 > 100 * float(subjects[0].figures.f1.nanmean())
+    assert f"{f1:.2f} %" in require_sound(page.read_text()).text.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_probabilities_as_they_are_are_a_fact(subject, tmp_path, temperature) -> None:
+    at_t = replace(subject.done.result.probabilities, temperature=temperature)
+    plain = replace(at_t, temperature=1.0, nll=7.25, ece=8.5)
+    result = replace(subject.done.result, probabilities=at_t, at_temperature_1=plain)
+    shown = replace(subject, done=replace(subject.done, result=result))
+    text = require_sound(write_evaluation(shown, tmp_path / "page").read_text()).text
+    text = text.replace("\xa0", " ")
+    assert ("with temperature 1" in text) == (temperature != 1)
+    assert ("negative log-likelihood 7.25, ECE 8.50 %" in text) == (temperature != 1)
+
+
+def test_training_images_that_are_left_out_are_said(toy, subject, tmp_path) -> None:
+    data = tmp_path / "damaged"
+    shutil.copytree(toy.data, data)
+    gone = sorted((data / "train").rglob("*.png"))[0]
+    truncate(gone)
+    gone.with_suffix(".heic").touch()
+    request = replace(toy, on_bad_image="skip")
+    found = nearest_training(subject, data, request, subject.mistakes)
+    assert "1 unreadable image of damaged, train was left out" in found.notes[0]
+    assert gone.name in found.notes[0]
+    assert "damaged, train: 1 file with other suffixes left out: .heic." in found.notes
+    page = write_evaluation(replace(subject, nearest=found), tmp_path / "page").read_text()
+    assert "1 unreadable image of damaged" in require_sound(page).text
+
+
 def test_models_of_other_images_are_not_compared(subject) -> None:
     other = replace(subject, done=replace(subject.done, paths=subject.done.paths[::-1]))
     with pytest.raises(DataError, match="not measured on the same images"):
@@ -346,6 +426,24 @@ def test_a_thousand_classes_of_fifty_images_stay_small(tmp_path) -> None:
     assert 1_000_000 < page.stat().st_size < 20_000_000
     assert folder < 30_000_000
     require_sound(page.read_text())
+
+
+@pytest.mark.parametrize("order", ["names", "guessed"])
+def test_a_sheet_of_guesses_says_so(subject, tmp_path, monkeypatch, order) -> None:
+    drawn = {}
+
+    def spy(path, answered, **settings):
+        drawn.update(settings, answered=answered)
+        return path
+
+    monkeypatch.setattr("covtool.reporting.mistake_sheet.save_answers", spy)
+    guessed = replace(subject, done=replace(subject.done, class_order=order))
+    save_mistakes(guessed, tmp_path / "mistakes.png")
+    is_guess = order == "guessed"
+    assert ("the order of the classes is a guess" in drawn["title"]) == is_guess
+    for one in drawn["answered"]:
+        given, right = one.prediction.classes
+        assert ("(a guess)" in given, right.startswith("is: ")) == (is_guess, True)
 
 
 def test_mistakes_are_drawn_alone(subject, tmp_path) -> None:

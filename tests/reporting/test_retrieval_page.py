@@ -15,6 +15,7 @@ from covtool.plotting.retrieval_figures import cmc_curve, roc_figure
 from covtool.reporting.retrieval_against import compare_searches
 from covtool.reporting.retrieval_page import write_retrieval
 from covtool.reporting.retrieval_subject import RetrievalSubject
+from covtool.specs import RetrievalSpec
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,53 @@ def test_two_searches_are_compared_query_by_query(searched, tmp_path):
         gains = [abs(float(row["difference"])) for row in csv.DictReader(file)]
     assert gains == sorted(gains, reverse=True)
     assert len(gains) == searched.result.queries
+
+
+def test_a_page_says_how_it_was_searched_and_how_exact_it_is(searched, tmp_path):
+    exact = RetrievalSubject(done=searched, model="exact")
+    text = require_sound(write_retrieval(exact, tmp_path / "exact").read_text()).text
+    assert "in bins" not in text and "embedding" in text
+    spec = RetrievalSpec(flip_test=True, feature="pooled", rerank=True, k1=7, k2=3)
+    verification = replace(
+        searched.result.verification,
+        is_exact=False,
+        auc_error=0.0123,
+        equal_error_bounds=(12.25, 12.75),
+    )
+    done = replace(searched, spec=spec, result=replace(searched.result, verification=verification))
+    subject = RetrievalSubject(done=done, model="rough")
+    compared = compare_searches(exact, subject)
+    text = require_sound(write_retrieval(subject, tmp_path / "page").read_text()).text
+    text = text.replace("\xa0", " ")
+    for words in (
+        *("pooled, mean with the mirror image", "k-reciprocal, k1 7, k2 3, lambda 0.3"),
+        *("in bins: within 0.012 %", "in bins: between 12.25 and 12.75"),
+        *("in bins: ROC AUC within 0.012 %", "they were counted in bins"),
+    ):
+        assert words in text
+    text = require_sound(write_retrieval(exact, tmp_path / "both", compared).read_text()).text
+    text = text.replace("\xa0", " ")
+    assert "rough: in bins: ROC AUC within 0.012 %" in text
+
+
+def test_ranges_are_around_their_figures(searched):
+    subject = RetrievalSubject(done=searched, model="net")
+    assert set(subject.ranged) == {"mAP", "rank-1", "rank-5", "rank-10", "rank-20"}
+    known = dict(searched.result.figures())
+    assert all(figure.value == known[name] for name, figure in subject.ranged.items())
+    assert all(figure.ends is None for figure in subject.ranged.values())  # too few identities
+    query = tuple(
+        sample._replace(identity=f"{k}") for k, sample in enumerate(searched.layout.query * 3)
+    )
+    result = replace(
+        searched.result,
+        first_ranks=searched.result.first_ranks * 3,
+        average_precisions=searched.result.average_precisions * 3,
+    )
+    done = replace(searched, result=result, layout=replace(searched.layout, query=query))
+    ranged = RetrievalSubject(done=done, model="net").ranged
+    low, high = ranged["mAP"].ends
+    assert low < ranged["mAP"].value < high
 
 
 def test_searches_of_other_images_are_not_compared(searched):

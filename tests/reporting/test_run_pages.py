@@ -16,7 +16,9 @@ from training_runs import Recorder, make_request
 from covtool.errors import ArgumentError, DataError
 from covtool.reporting.run_evaluation import Evaluated, evaluated_run
 from covtool.reporting.run_page import report_runs
+from covtool.reporting.run_sections import variation_in_words
 from covtool.run_files import final_figures, read_settings
+from covtool.specs import AugmentationSpec
 from covtool.training import finetune
 from covtool.training.run.run import Run
 from covtool.training.start.revisiting import first_images, parameter_groups_of
@@ -34,6 +36,11 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return made.directory, recorder
 
 
+def words_of(page: str) -> str:
+    """Return the text of a page with plain spaces."""
+    return " ".join(require_sound(page).text.split())
+
+
 def test_the_page_of_a_run_has_its_sections_figures_and_tables(trained: tuple) -> None:
     run, recorder = trained
     result = report_runs([run])
@@ -46,6 +53,7 @@ def test_the_page_of_a_run_has_its_sections_figures_and_tables(trained: tuple) -
     assert f"covtool finetune --config {run}/args.yaml" in text
     assert "peak memory" in text
     assert f"--report {run}/evaluation" in text
+    assert ": cut, mirrored and colored at random as in the run, before they are" in words_of(text)
     assert "top-1 (%)" in text and raw_names(text) == []
     with (run / "report/tables/epochs.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -101,6 +109,27 @@ def test_the_parameter_groups_are_those_of_the_run(
     recorder = Recorder()
     run = finetune(make_request(data, tmp_path, epochs=1, **options), observer=recorder).directory
     assert parameter_groups_of(run) == recorder.plans[0].groups
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "cut, mirrored and colored at random as in the run"),
+        ({"aug": False}, "prepared as for evaluation, as in the run (--no-aug)"),
+        ({"hflip": 0, "color_jitter": 0}, "cut at random as in the run"),
+        ({"hflip": 0, "vflip": 0.5, "color_jitter": 0}, "cut and mirrored at random"),
+        ({"aa": "trivial", "reprob": 0.5}, "cut, mirrored, varied by --aa trivial and erased in"),
+    ],
+)
+def test_the_variation_of_images_is_that_of_the_run(settings: dict, words: str) -> None:
+    assert variation_in_words(AugmentationSpec(**settings)).startswith(words)
+
+
+def test_images_that_are_as_for_evaluation_are_said_to_be(data: Path, tmp_path: Path) -> None:
+    run = finetune(make_request(data, tmp_path, epochs=1, aug=False)).directory
+    words = words_of(report_runs([run]).path.read_text())
+    assert "prepared as for evaluation, as in the run (--no-aug), before they are" in words
+    assert "at random as in the run" not in words
 
 
 def test_images_that_are_gone_are_said_to_be(trained: tuple, tmp_path: Path) -> None:

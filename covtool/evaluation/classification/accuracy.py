@@ -16,7 +16,7 @@ from covtool.evaluation.classification.probabilities import (
     ProbabilityCounts,
     ProbabilityFigures,
 )
-from covtool.ops.class_figures import class_figures
+from covtool.ops.class_figures import class_figures, macro_means
 from covtool.ops.confusion import Confusions, confusions
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
@@ -91,6 +91,14 @@ class ClassificationResult:
             for name, images, right in counts
             if images
         )
+
+    @property
+    def macro(self) -> dict[str, float]:
+        """Means of precision, recall and F1 over the classes that have images, in percent."""
+        targets, predictions = torch.tensor(self.targets), torch.tensor(self.predictions)
+        means = macro_means(targets, predictions, len(self.class_names))
+        names = ("precision", "recall", "f1")
+        return {name: 100 * mean for name, mean in zip(names, means, strict=True)}
 
     def most_confused(self, count: int) -> tuple[Confusion, ...]:
         """Return the `count` most confused pairs of classes; equals in the order of the outputs."""

@@ -30,6 +30,11 @@ class ProbabilityFigures:
     ece: float
     adaptive_ece: float
 
+    @property
+    def in_words(self) -> str:
+        """Likelihood and calibration error in one line."""
+        return f"negative log-likelihood {self.nll:.4g}, ECE {self.ece:.2f} %"
+
 
 @dataclass(slots=True)
 class ProbabilityCounts:

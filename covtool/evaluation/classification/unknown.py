@@ -13,7 +13,11 @@ from covtool.data.loading.loaders import ImageLoader
 from covtool.evaluation.classification.accuracy import checked_logits, in_precision_of
 from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
 from covtool.evaluation.classification.probabilities import doubt_of
-from covtool.ops.detection import area_under_roc, false_positive_rate
+from covtool.ops.detection import (
+    accepting_threshold,
+    area_under_roc,
+    false_positive_rate,
+)
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
@@ -27,10 +31,13 @@ class DetectionFigures:
             an unknown image in which the unknown one has the higher score, ties by half.
         fpr_at_95: Share of the unknown images that are taken for known ones, where 95 % of the
             known ones are.
+        threshold: The score up to which 95 % of the known ones are, in the score's own unit; the
+            lowest such score that an image has.
     """
 
     auroc: float
     fpr_at_95: float
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +108,7 @@ def detection_figures(known: Tensor, unknown: Tensor) -> DetectionFigures:
     return DetectionFigures(
         auroc=100 * area_under_roc(known, unknown),
         fpr_at_95=100 * false_positive_rate(known, unknown),
+        threshold=accepting_threshold(known),
     )
 
 

@@ -1,7 +1,7 @@
 """A picture of queries with the images that a search found for them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -69,6 +69,7 @@ class _Grid:
         lines: Lines of captions below an image.
         columns: Matches of a query.
         rows: Number of queries.
+        notes: Lines above the images, each as wide as the sheet at most.
     """
 
     width: int
@@ -76,6 +77,7 @@ class _Grid:
     lines: int
     columns: int
     rows: int
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,16 +94,17 @@ class _Grid:
     @property
     def top(self) -> int:
         """Upper edge of the first row of images."""
-        return _MARGIN + 3 * _LINE + 14
+        return _MARGIN + (3 + len(self.notes)) * _LINE + 14
 
 
-def save_ranks(
+def save_ranks(  # noqa: PLR0913 -- what was searched, and what stands above it
     path: Path,
     result: RetrievalResult,
     query: Sequence[RetrievalSample],
     gallery: Sequence[RetrievalSample],
     *,
     title: str = "",
+    notes: Sequence[str] = (),
     overwrite: bool = True,
 ) -> Path:
     """Draw some queries, a row each, with the first images of their rankings.
@@ -115,6 +118,7 @@ def save_ranks(
         query: Images of the queries, in the order of the search.
         gallery: Images of the gallery, in the order of the search.
         title: Title of the sheet.
+        notes: Sentences above the images.
         overwrite: Whether to replace an existing file.
 
     Raises:
@@ -135,7 +139,8 @@ def save_ranks(
         )
     subtitle = f"{len(rows)} of {result.queries} queries"
     legend = ((NEUTRAL, "query"), (RIGHT, "same identity"), (WRONG, "another"))
-    return save_sheet(path, drawn, Head(title, subtitle, legend), overwrite=overwrite)
+    head = Head(title, subtitle, legend, tuple(notes))
+    return save_sheet(path, drawn, head, overwrite=overwrite)
 
 
 class Head(NamedTuple):
@@ -145,11 +150,13 @@ class Head(NamedTuple):
         title: Its title; "" for none.
         subtitle: Text beside the title.
         legend: Colors of frames, and what they mean.
+        notes: Sentences below them, on what must not be missed.
     """
 
     title: str
     subtitle: str
     legend: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 def save_sheet(path: Path, rows: Sequence[SheetRow], head: Head, *, overwrite: bool = True) -> Path:
@@ -169,6 +176,9 @@ def save_sheet(path: Path, rows: Sequence[SheetRow], head: Head, *, overwrite: b
     """
     font = ImageFont.load_default(_TEXT_SIZE)
     grid = _grid(rows, font)
+    width = grid.size[0] - 2 * _MARGIN
+    lines = [line for note in head.notes for line in _wrapped(printable(note), width, font)]
+    grid = replace(grid, notes=tuple(lines))
     sheet = Image.new("RGB", grid.size, _PAPER)
     pen = _Pen(sheet, grid, font)
     pen.write_head(head)
@@ -222,6 +232,9 @@ class _Pen:
             self._draw.rectangle((x, y + 3, x + 11, y + 14), fill=color)
             self._draw.text((x + 17, y), text, _FAINT, self._font)
             x += 17 + self._font.getlength(text) + 1.5 * _GAP
+        for line in grid.notes:
+            y += _LINE
+            self._draw.text((_MARGIN, y), line, _INK, self._font)
         for column in range(1, grid.columns + 1):
             x, top = grid.corner(0, column)
             self._draw.text(
@@ -273,6 +286,18 @@ def _folded(text: str, width: float, font: ImageFont.FreeTypeFont) -> list[str]:
             length = ends[-1]
         lines.append(text[:length].strip() + mark)
         text = text[length:]
+    return lines
+
+
+def _wrapped(text: str, width: float, font: ImageFont.FreeTypeFont) -> list[str]:
+    """Return a sentence in lines of a width, whole: broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
     return lines
 
 

@@ -66,6 +66,17 @@ class VerificationResult:
     roc: tuple[OperatingPoint, ...]
     is_exact: bool
 
+    @property
+    def inexactness(self) -> str:
+        """How exact the figures are, in words; empty where all distances were sorted."""
+        return "" if self.is_exact else f"in bins: ROC AUC within {self.auc_error:.2g} %"
+
+    @property
+    def pairs_in_words(self) -> str:
+        """How many pairs there are of either kind, and how exact the figures of them are."""
+        how = f", {self.inexactness}" if self.inexactness else ""
+        return f"{self.same_pairs:,} of one identity, {self.different_pairs:,} of two{how}"
+
     def figures(self) -> tuple[tuple[str, float], ...]:
         """Return names and values in percent, for people."""
         rates = [(f"TPR@FAR={p.asked_rate:g}", p.true_accept_rate) for p in self.at_rates]

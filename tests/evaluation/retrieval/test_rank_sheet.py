@@ -1,5 +1,6 @@
 """The sheet of queries and matches, read back pixel by pixel."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,40 @@ def test_the_command_draws_a_sheet_of_features_from_elsewhere(covtool, tmp_path)
     assert (code, "ranks.png already exists" in err) == (2, True)
     assert covtool(*told, "--overwrite")[0] == 0
     assert covtool(*told[:-1], "nowhere/ranks.png")[0] == 2
+
+
+def test_a_sheet_says_that_its_rankings_are_reranked(covtool, tmp_path, monkeypatch):
+    written = []
+    draw = ImageDraw.ImageDraw.text
+
+    def spy(self, place, caption, *arguments, **options):
+        written.append(caption)
+        return draw(self, place, caption, *arguments, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
+    rows, labels = ["path,identity"], []
+    for place in range(12):
+        path = write_image(tmp_path / "images" / f"{place}.png", seed=place)
+        rows.append(f"images/{path.name},{place % 3}")
+        labels.append(ImageLabels(f"images/{path.name}", str(place % 3), "", ""))
+    (tmp_path / "data.csv").write_text("\n".join(rows) + "\n")
+    torch.manual_seed(0)
+    write_features(
+        tmp_path / "f.npz", FeatureTable(features=torch.randn(12, 4), labels=tuple(labels))
+    )
+    told = ("evaluate", "--data", "data.csv", "--distances-from", "f.npz", "--overwrite")
+    told += ("--save-ranks", "ranks.png")
+    words = "Ranked by cosine distance, then re-ranked (k1 5, k2 2, lambda 0.3)."
+    code, _, err = covtool(*told)
+    assert code == 0, err
+    assert words not in written
+    code, out, err = covtool(*told, "--rerank", "--k1", "5", "--k2", "2")
+    assert code == 0, err
+    assert words in written
+    assert "cosine, re-ranked (k1 5, k2 2, lambda 0.3)" in " ".join(out.split())
+    shown = json.loads(covtool(*told, "--rerank", "--json")[1])
+    assert shown["reranking"] == {"k1": 20, "k2": 6, "lambda": 0.3}
+    assert json.loads(covtool(*told, "--json")[1])["reranking"] is None
 
 
 @pytest.mark.parametrize(
