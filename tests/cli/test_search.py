@@ -89,6 +89,15 @@ def test_a_sheet_shows_queries_and_what_was_found(covtool, gallery, tmp_path):
     assert code == 0, err
 
 
+@pytest.mark.parametrize("rerank", [False, True])
+def test_an_order_that_is_not_that_of_the_distances_is_said(covtool, gallery, rerank):
+    told = ("search", "g.index", "people/bob", "-k", "2", *(["--rerank"] * rerank), *QUICK)
+    code, out, err = covtool(*told)
+    assert code == 0, err
+    assert ("distance cosine, re-ranked" in " ".join(out.split())) == rerank
+    assert json.loads(covtool(*told, "--json")[1])["reranked"] is rerank
+
+
 def test_an_inverted_file_is_an_approximation_and_says_so(covtool, gallery):
     assert covtool("index", "g.index", "--faiss", *QUICK)[0] == 0
     told = ("search", "g.index", "people/ann/1.png", "--backend", "faiss", *QUICK)
