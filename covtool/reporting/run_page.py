@@ -48,7 +48,7 @@ from covtool.run_files import (
     read_settings,
     runs_of,
 )
-from covtool.run_files.finals import LARGEST_RESULT
+from covtool.run_files.finals import EARLY, GUESS, LARGEST_RESULT
 from covtool.specs.plotting import RunPlotSpec
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def report_runs(
         page = (
             _page_of_one(histories[0], groups, evaluated, notes)
             if len(found) == 1
-            else page_of_several(histories)
+            else page_of_several(histories, [_json_of(run, RESULT) for run in found])
         )
     path = write_page(folder, page, overwrite=overwrite)
     return RunReportResult(path=path, runs=tuple(found), notes=notes)
@@ -202,14 +202,16 @@ def _tiles(history: RunHistory, result: Mapping[str, Any], settings: Mapping[str
         best = values[history.epochs_done == history.best_epoch]
         detail = f"epoch {history.best_epoch}"
         if result.get("is_chance") is True:
-            detail += ", no better than a guess"
+            detail += f", {GUESS}"
         tiles.append(Tile(name=f"best {name}", value=f"{best[0]:.4g}", detail=detail))
     known = np.flatnonzero(~np.isnan(values))
     if len(known):
         detail = f"epoch {int(history.epochs_done[known[-1]])}"
         tiles.append(Tile(name=f"last {name}", value=f"{values[known[-1]]:.4g}", detail=detail))
     done = f"{int(history.steps_in_epochs[-1])} of {settings.get('epochs')}"
-    tiles.append(Tile(name="epochs", value=done, detail=f"{len(history.updates):,} updates"))
+    early = f"{EARLY}, " if result.get("stopped_early") is True else ""
+    updates = f"{early}{len(history.updates):,} updates"
+    tiles.append(Tile(name="epochs", value=done, detail=updates))
     if isinstance(seconds := result.get("seconds"), int | float):
         tiles.append(Tile(name="time", value=_duration(seconds), detail="with evaluation"))
     speed = history.steps.get("images_per_s", np.array([np.nan]))

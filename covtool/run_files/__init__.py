@@ -5,7 +5,7 @@ run for a model read them. A file may be anything by then: the reading is bounde
 error that names the file and what is wrong in it.
 """
 
-from covtool.run_files.finals import FinalFigures, final_figures
+from covtool.run_files.finals import FinalFigures, doubts_of, final_figures, notes_on_doubts
 from covtool.run_files.logs import (
     EpochRow,
     SpectrumRow,
@@ -55,10 +55,12 @@ __all__ = [
     "FinalFigures",
     "SpectrumRow",
     "StepRow",
+    "doubts_of",
     "epoch_rows",
     "final_figures",
     "is_repeats",
     "named_runs",
+    "notes_on_doubts",
     "read_settings",
     "require_resumable",
     "runs_in",

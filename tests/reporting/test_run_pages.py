@@ -191,6 +191,35 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     assert "The runs differ in --smoothing: mean and deviation are over these settings" in text
 
 
+def with_result(run: Path, **values: object) -> Path:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**result, **values}))
+    return run
+
+
+def test_runs_that_are_guesses_or_ended_early_say_so_on_every_page(
+    data: Path, tmp_path: Path
+) -> None:
+    first, second, third = (
+        finetune(make_request(data, tmp_path, seed=seed, epochs=1)).directory for seed in (1, 2, 3)
+    )
+    with_result(first, is_chance=True, stopped_early=True)
+    alone = require_sound(report_runs([first]).path.read_text()).text
+    assert "no better than a guess" in alone and "ended early" in alone
+    with_result(second, is_chance=False, stopped_early=False)
+    (third / "result.json").unlink()
+    page = require_sound(report_runs([first, second, third], tmp_path / "page").path.read_text())
+    label = first.name
+    assert f"1 of 3 runs ({label}) is no better than a guess" in page.text
+    assert f"1 of 3 runs ({label}) ended early, before the last epoch." in page.text
+    assert f"1 of 3 runs is not complete: {third.name}." in page.text
+    assert f"{label}, no better than a guess, ended early" in page.text  # of a tile
+    assert "of 3 runs; 1 of them no better than a guess" in page.text
+    with (tmp_path / "page/tables/runs.csv").open() as file:
+        remarks = [row["remark"] for row in csv.DictReader(file)]
+    assert remarks == ["no better than a guess, ended early", "", "", "", ""]
+
+
 def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="is not the folder of a run"):

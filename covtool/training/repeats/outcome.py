@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from covtool.ops.t_intervals import Spread, spread_of
-from covtool.run_files import IMAGE_LIST, PREDICTIONS, FinalFigures, final_figures
+from covtool.run_files import (
+    IMAGE_LIST,
+    PREDICTIONS,
+    FinalFigures,
+    final_figures,
+    notes_on_doubts,
+)
 from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.plan import Repeat
 from covtool.training.repeats.rows import join_rows
 
 MEAN, DEVIATION = "mean", "std"
 """Names of the last rows of summary.csv."""
+
+_WORDS = {True: "yes", False: "no", None: None}  # nothing where an older run does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +36,7 @@ class RepeatsResult:
             or ``last_`` with a column of summary.csv. One that not every run has is left out.
         seconds: Time for training and evaluation of all.
         predictions: File of what the images were taken for, or found for them; None without folds.
+        notes: What should be known about the figures, in sentences.
     """
 
     directory: Path
@@ -36,6 +45,7 @@ class RepeatsResult:
     figures: dict[str, Spread]
     seconds: float
     predictions: Path | None
+    notes: tuple[str, ...] = ()
 
 
 def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> RepeatsResult:
@@ -58,6 +68,7 @@ def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> Rep
         figures=_spreads(runs),
         seconds=sum(run.seconds for run in runs),
         predictions=predictions,
+        notes=doubts_in(runs),
     )
     directory.write_result(_plain(asdict(result)))
     return result
@@ -81,6 +92,8 @@ def write_summary(
             "fold": run.fold,
             "best_epoch": run.best_epoch,
             "epochs": run.epochs,
+            "is_chance": _WORDS[run.is_chance],
+            "stopped_early": _WORDS[run.stopped_early],
             **run.figures,
         }
         for run in runs
@@ -101,6 +114,15 @@ def differ_in_images(runs: Sequence[FinalFigures]) -> bool:
                 digest = hashlib.file_digest(content, "sha256").digest()
             lists.setdefault(run.fold, set()).add(digest)
     return any(len(several) > 1 for several in lists.values())
+
+
+def doubts_in(runs: Sequence[FinalFigures]) -> tuple[str, ...]:
+    """Return sentences on runs that are no better than a guess, and on those that ended early."""
+    return notes_on_doubts(
+        len(runs),
+        guesses=[run.run.name for run in runs if run.is_chance],
+        early=[run.run.name for run in runs if run.stopped_early],
+    )
 
 
 def _spreads(runs: Sequence[FinalFigures]) -> dict[str, Spread]:
