@@ -40,6 +40,7 @@ from covtool.reporting.run_sections import (
     loss_caption,
     missing,
     setting_section,
+    shown_notes,
 )
 from covtool.reporting.several_runs import page_of_several
 from covtool.run_files import (
@@ -125,7 +126,9 @@ def report_runs(
         page = (
             _page_of_one(histories[0], groups, evaluated, notes)
             if len(found) == 1
-            else page_of_several(histories, [_json_of(run, RESULT) for run in found])
+            else page_of_several(
+                histories, [_json_of(run, RESULT) for run in found], shown_notes(given)
+            )
         )
     path = write_page(folder, page, overwrite=overwrite)
     return RunReportResult(path=path, runs=tuple(found), notes=notes)
@@ -161,6 +164,7 @@ def _page_of_one(
     run, spec = history.path, RunPlotSpec()
     settings, notes = read_settings(run / ARGUMENTS), list(notes_on_runs([history], spec))
     result, environment = _json_of(run, RESULT), _json_of(run, ENVIRONMENT)
+    notes = [*shown_notes([run]), *notes]
     if not result:
         notes.insert(0, f"The run is not complete: it has no {RESULT}.")
     sections = [

@@ -25,12 +25,15 @@ _OF_A_REPEAT = ("seed", "seeds", "folds", "fold")
 """Settings that tell repeats of one run apart."""
 
 
-def page_of_several(histories: Sequence[RunHistory], results: Sequence[Mapping[str, Any]]) -> Page:
+def page_of_several(
+    histories: Sequence[RunHistory], results: Sequence[Mapping[str, Any]], notes: Sequence[str]
+) -> Page:
     """Return the page of several runs, with matplotlib's present settings.
 
     Args:
         histories: The runs.
         results: What result.json of each holds; nothing of a run that is not complete.
+        notes: What the runs have noted.
     """
     spec = RunPlotSpec()
     settings = [read_settings(history.path / ARGUMENTS) for history in histories]
@@ -52,7 +55,7 @@ def page_of_several(histories: Sequence[RunHistory], results: Sequence[Mapping[s
         subtitle=", ".join(history.label for history in histories),
         head=[
             _tiles(histories, settings, doubts),
-            Notes(sentences=[*_notes(histories, results), *notes_on_runs(histories, spec)]),
+            Notes(sentences=[*_notes(histories, results), *notes, *notes_on_runs(histories, spec)]),
         ],
         sections=sections,
     )

@@ -17,7 +17,7 @@ from covtool.errors import ArgumentError, DataError
 from covtool.reporting.run_evaluation import Evaluated, evaluated_run
 from covtool.reporting.run_page import report_runs
 from covtool.run_files import final_figures, read_settings
-from covtool.training import finetune
+from covtool.training import finetune, repeat_finetune
 from covtool.training.run.run import Run
 from covtool.training.start.revisiting import first_images, parameter_groups_of
 
@@ -218,6 +218,36 @@ def test_runs_that_are_guesses_or_ended_early_say_so_on_every_page(
     with (tmp_path / "page/tables/runs.csv").open() as file:
         remarks = [row["remark"] for row in csv.DictReader(file)]
     assert remarks == ["no better than a guess, ended early", "", "", "", ""]
+
+
+def test_the_notes_of_a_run_are_at_the_head_of_its_page(trained: tuple, tmp_path: Path) -> None:
+    run, _ = trained
+    notes = [f"Update {number} was skipped <once>." for number in range(1, 41)]
+    file = run / "notes.jsonl"
+    before = file.read_text() if file.exists() else ""
+    file.write_text("".join(json.dumps({"note": note}) + "\n" for note in notes))
+    try:
+        page = require_sound(report_runs([run], tmp_path / "page").path.read_text())
+        assert [note in page.text for note in notes] == [True] * 30 + [False] * 10
+        assert "There are 10 more notes: notes.jsonl has all of them." in page.text
+        file.write_text("[]\n")
+        with pytest.raises(DataError, match=r"notes\.jsonl, line 1, is damaged"):
+            report_runs([run], tmp_path / "other")
+    finally:
+        file.write_text(before)
+
+
+def test_the_page_of_several_runs_has_the_notes_of_each(data: Path, tmp_path: Path) -> None:
+    request = make_request(data, tmp_path, seeds=2, epochs=1, experiment="two")
+    folder = repeat_finetune(request).directory
+    with (folder / "notes.jsonl").open("a") as file:
+        file.write('{"note": "seed-42: Update 3 was skipped."}\n')
+    text = require_sound(report_runs([folder]).path.read_text()).text
+    assert "seed-42: Update 3 was skipped." in text
+    runs = sorted(folder.glob("seed-*"))
+    (runs[1] / "notes.jsonl").write_text('{"note": "Update 5 was skipped."}\n')
+    text = require_sound(report_runs(runs, tmp_path / "page").path.read_text()).text
+    assert "seed-43: Update 5 was skipped." in text
 
 
 def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ class RepeatsResult:
             or ``last_`` with a column of summary.csv. One that not every run has is left out.
         seconds: Time for training and evaluation of all.
         predictions: File of what the images were taken for, or found for them; None without folds.
-        notes: What should be known about the figures, in sentences.
+        notes: What the runs have noted, each sentence once, and what should be known about their
+            figures.
     """
 
     directory: Path
@@ -48,8 +49,15 @@ class RepeatsResult:
     notes: tuple[str, ...] = ()
 
 
-def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> RepeatsResult:
+def write_outcome(
+    directory: RepeatsDirectory, repeats: Sequence[Repeat], notes: Sequence[str]
+) -> RepeatsResult:
     """Write the files about all runs, which are complete, the result last.
+
+    Args:
+        directory: Folder of the runs.
+        repeats: The runs.
+        notes: What they have noted.
 
     Raises:
         DataError: A file of a run is damaged.
@@ -68,7 +76,7 @@ def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> Rep
         figures=_spreads(runs),
         seconds=sum(run.seconds for run in runs),
         predictions=predictions,
-        notes=doubts_in(runs),
+        notes=(*notes, *doubts_in(runs)),
     )
     directory.write_result(_plain(asdict(result)))
     return result
@@ -83,7 +91,7 @@ def write_summary(
         DataError: A file of a run is damaged.
         SaveError: It cannot be written.
     """
-    runs = tuple(final_figures(directory.run(repeat.name)) for repeat in repeats)
+    runs = finals_of(directory, repeats)
     spreads = _spreads(runs)
     rows: list[dict[str, object]] = [
         {
@@ -102,6 +110,15 @@ def write_summary(
         rows.append({"run": name, **{key: getattr(s, part) for key, s in spreads.items()}})
     directory.write_summary(rows)
     return runs
+
+
+def finals_of(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> tuple[FinalFigures, ...]:
+    """Return the final figures of runs that are complete.
+
+    Raises:
+        DataError: A file of a run is damaged.
+    """
+    return tuple(final_figures(directory.run(repeat.name)) for repeat in repeats)
 
 
 def differ_in_images(runs: Sequence[FinalFigures]) -> bool:
