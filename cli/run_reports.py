@@ -75,7 +75,10 @@ class RunReports(SilentObserver):
             evaluator = None
             if evaluates and self._plan is not None:
                 evaluator = partial(evaluated_run, device=self._plan.device, track=render.track)
-            return report_runs([directory], groups=groups, evaluator=evaluator).path
+            written = report_runs([directory], groups=groups, evaluator=evaluator)
+            for text in written.notes:
+                render.note(f"note: {text}")
+            return written.path
         except KeyboardInterrupt:
             if not evaluates:
                 raise

@@ -32,22 +32,29 @@ def show_result(
 
 
 def _show_repeats(result: "RepeatsResult") -> None:
+    from covtool.run_files import doubts_of
+    from covtool.training.repeats.outcome import doubts_in
     from covtool_cli import render
     from covtool_cli.progress import duration, metric_words
 
     name, figure = metric_words(result.metric)
+    doubts = [
+        doubts_of(is_chance=run.is_chance, stopped_early=run.stopped_early) for run in result.runs
+    ]
+    has_doubts = any(doubts)
     best, last = (f"{which}_eval_{result.metric}" for which in ("best", "last"))
     render.table(
         "Runs",
-        ("run", f"best {name}", "epoch", f"last {name}"),
+        ("run", f"best {name}", "epoch", f"last {name}", *["remark"] * has_doubts),
         [
             (
                 run.run.name,
                 figure.format(run.figures[best]),
                 run.best_epoch,
                 figure.format(run.figures[last]),
+                *[doubt] * has_doubts,
             )
-            for run in result.runs
+            for run, doubt in zip(result.runs, doubts, strict=True)
         ],
     )
     render.table(
@@ -58,6 +65,8 @@ def _show_repeats(result: "RepeatsResult") -> None:
             for name, spread in result.figures.items()
         ],
     )
+    for sentence in doubts_in(result.runs):
+        render.line(sentence)
     render.pairs(
         "",
         [

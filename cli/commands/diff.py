@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from covtool.errors import ArgumentError
 from covtool.figure_names import figure_title
 from covtool.printable import first_few
+from covtool.run_files.finals import EARLY, GUESS
 from covtool_cli import first_checks, loading, options
 
 if TYPE_CHECKING:
@@ -227,14 +229,32 @@ def _show_repeated(found: "RepeatedDifference") -> None:
         [
             (
                 figure_title(one.figure),
-                _spread(one.runs),
-                _spread(one.against),
+                _spread(one.runs) + _mark(found, found.runs, one.figure),
+                _spread(one.against) + _mark(found, found.against, one.figure),
                 f"{one.interval.difference:+.4g}",
                 "-" if one.interval.bounds is None else _ends(*one.interval.bounds),
             )
             for one in found.figures
         ],
     )
+    for which, doubtful, what in (
+        ("best", found.guesses, GUESS),
+        ("last", found.stopped_early, EARLY),
+    ):
+        if doubtful:
+            count = len(found.runs) + len(found.against)
+            render.line(f"{_MARKS[which].strip()} {len(doubtful)} of {count} runs: {what}")
+
+
+_MARKS = {"best": " *", "last": " +"}
+"""Marks of figures, by what they are of, that runs on their side make doubtful."""
+
+
+def _mark(found: "RepeatedDifference", runs: "Sequence[Path]", figure: str) -> str:
+    """Return the mark of a figure that is of guesses, or of runs that ended early."""
+    which = figure.partition("_")[0]
+    doubtful = {"best": found.guesses, "last": found.stopped_early}.get(which, ())
+    return _MARKS[which] if set(doubtful) & set(runs) else ""
 
 
 def _spread(spread: "Spread") -> str:

@@ -165,3 +165,7 @@ class Audit:
     def leaks(self) -> tuple[Finding, ...]:
         """The findings that make figures of this data set wrong."""
         return tuple(finding for finding in self.findings if finding.severity == "leak")
+
+    def groups_of(self, kind: Kind) -> tuple[Group, ...]:
+        """Return the groups of a kind; wherever one has a number, it is its place here, from 1."""
+        return tuple(group for group in self.groups if group.kind == kind)

@@ -6,16 +6,20 @@ from pathlib import Path
 
 from covtool.atomic import written_whole
 from covtool.auditing.audited import Audited
+from covtool.auditing.records import Kind
 
 COLUMNS = (
-    *("path", "split", "label", "format", "mode", "width", "height", "turned", "unreadable"),
+    *("path", "split", "label", "format", "mode", "width", "height", "turned"),
+    *("nearly_black", "several_images", "unreadable"),
     *("equal_files", "equal_pixels", "alike", "suggested_label", "margin"),
     *("unlike_class", "unlike_all"),
 )
-"""Columns of the file. `equal_files`, `equal_pixels` and `alike` number the groups of duplicates;
-`unlike_class` and `unlike_all` are robust standard deviations below the median."""
+"""Columns of the file. `several_images` is of a file that holds several images, of which the first
+is read. `equal_files`, `equal_pixels` and `alike` number the groups of duplicates, each kind from
+1, as the page does. `unlike_class` and `unlike_all` are robust standard deviations below the
+median."""
 
-_GROUPS = {"bytes": "equal_files", "pixels": "equal_pixels", "near": "alike"}
+_GROUPS: dict[Kind, str] = {"bytes": "equal_files", "pixels": "equal_pixels", "near": "alike"}
 
 
 def write_image_table(audited: Audited, path: Path, *, overwrite: bool = False) -> None:
@@ -51,6 +55,8 @@ def _rows(audited: Audited) -> Iterator[dict[str, object]]:
                 "width": looks.widths[at],
                 "height": looks.heights[at],
                 "turned": "yes" if looks.turned[at] else "",
+                "nearly_black": "yes" if looks.dim[at] else "",
+                "several_images": "yes" if looks.frames[at] else "",
             }
         yield row | more.get(at, {})
 
@@ -61,9 +67,10 @@ def _of_few(audited: Audited) -> dict[int, dict[str, object]]:
     found: dict[int, dict[str, object]] = {}
     for one in audit.unreadable:
         found.setdefault(one.at, {})["unreadable"] = one.reason
-    for number, group in enumerate(audit.groups, start=1):
-        for member in group.images:
-            found.setdefault(member.at, {})[_GROUPS[group.kind]] = number
+    for kind, column in _GROUPS.items():
+        for number, group in enumerate(audit.groups_of(kind), start=1):
+            for member in group.images:
+                found.setdefault(member.at, {})[column] = number
     for suspect in audit.suspects:
         row = found.setdefault(suspect.at, {})
         row |= {"suggested_label": suspect.suggested, "margin": f"{suspect.margin:.4f}"}

@@ -23,6 +23,7 @@ from covtool.run_files import (
     IMAGE_LIST,
     FinalFigures,
     final_figures,
+    notes_on_doubts,
     read_settings,
     runs_to_compare,
 )
@@ -59,7 +60,9 @@ class RepeatedDifference:
         confidence: Share of intervals, over many studies, that hold the true difference.
         figures: Final figures that all runs have.
         settings: Settings that differ between the groups; a list where they differ within one.
-        notes: What should be known about the intervals, in sentences.
+        notes: What should be known about the figures and intervals, in sentences.
+        guesses: Those of all these folders whose best epoch is no better than a guess.
+        stopped_early: Those that ended before their last epoch.
     """
 
     runs: tuple[Path, ...]
@@ -69,6 +72,8 @@ class RepeatedDifference:
     figures: tuple[FigureDifference, ...]
     settings: tuple[FieldDifference, ...]
     notes: tuple[str, ...]
+    guesses: tuple[Path, ...] = ()
+    stopped_early: tuple[Path, ...] = ()
 
     @property
     def differs(self) -> bool:
@@ -124,6 +129,8 @@ def compare_repeats(runs: Sequence[str], against: Sequence[str]) -> RepeatedDiff
         figures=tuple(found),
         settings=tuple(differing("", *map(_settings, folders))),
         notes=tuple(_notes(sides, why_not)),
+        guesses=tuple(one.run for side in sides for one in side if one.is_chance),
+        stopped_early=tuple(one.run for side in sides for one in side if one.stopped_early),
     )
 
 
@@ -184,6 +191,12 @@ def _notes(sides: Sequence[Sequence[FinalFigures]], why_not: str | None) -> list
         words = " and ".join(sorted(map(figure_name, metrics)))
         notes.append(
             f"The best epochs are best in different metrics, {words}: compare the last ones."
+        )
+    for side in sides:
+        notes += notes_on_doubts(
+            len(side),
+            guesses=[one.run for one in side if one.is_chance],
+            early=[one.run for one in side if one.stopped_early],
         )
     return notes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from covtool.auditing import Audit, Audited, write_image_table
-from covtool.auditing.records import Group, LabelSuspect, Member, Outlier
+from covtool.auditing.records import Group, Kind, LabelSuspect, Member, Outlier
 from covtool.data.images.decoding import read_image
 from covtool.errors import DataError
 from covtool.pages import (
@@ -88,7 +88,7 @@ def data_page(audited: Audited, *, track: Track = silent) -> Page:
         _of_findings(audit),
         _of_classes(audited),
         _of_files(audit),
-        *(_of_copies(audit, pictures, kind) for kind in ("bytes", "pixels", "near")),
+        *(_of_copies(audit, pictures, kind) for kind in _TITLES),
         _of_suspects(audit, pictures),
         _of_outliers(audit.unlike_class, pictures, "unlike-class", "Images unlike their class"),
         _of_outliers(audit.unlike_all, pictures, "unlike-all", "Images unlike all others"),
@@ -125,8 +125,8 @@ class _PictureBook:
 
 
 def _shown_places(audit: Audit) -> Iterator[int]:
-    for kind in ("bytes", "pixels", "near"):
-        for group in _groups_of(audit, kind)[:SHOWN]:
+    for kind in _TITLES:
+        for group in audit.groups_of(kind)[:SHOWN]:
             yield from (member.at for member in group.images[:OF_A_GROUP])
     for one in chain(audit.suspects[:SHOWN], audit.unlike_class[:SHOWN], audit.unlike_all[:SHOWN]):
         yield one.at
@@ -222,19 +222,15 @@ def _of_files(audit: Audit) -> Section:
     return Section(name="files", title="Files", blocks=blocks)
 
 
-_TITLES = {
+_TITLES: dict[Kind, str] = {
     "bytes": "Equal files",
     "pixels": "Equal pixels in different files",
     "near": "Pictures that look alike",
 }
 
 
-def _groups_of(audit: Audit, kind: str) -> list[Group]:
-    return [group for group in audit.groups if group.kind == kind]
-
-
-def _of_copies(audit: Audit, pictures: _PictureBook, kind: str) -> Section | None:
-    groups = _groups_of(audit, kind)
+def _of_copies(audit: Audit, pictures: _PictureBook, kind: Kind) -> Section | None:
+    groups = audit.groups_of(kind)
     if not groups:
         return None
     shown = tuple(

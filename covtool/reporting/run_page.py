@@ -40,6 +40,7 @@ from covtool.reporting.run_sections import (
     loss_caption,
     missing,
     setting_section,
+    shown_notes,
 )
 from covtool.reporting.several_runs import page_of_several
 from covtool.run_files import (
@@ -48,7 +49,7 @@ from covtool.run_files import (
     read_settings,
     runs_of,
 )
-from covtool.run_files.finals import LARGEST_RESULT
+from covtool.run_files.finals import EARLY, GUESS, LARGEST_RESULT
 from covtool.specs.plotting import RunPlotSpec
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ def report_runs(
         page = (
             _page_of_one(histories[0], groups, evaluated, notes)
             if len(found) == 1
-            else page_of_several(histories)
+            else page_of_several(
+                histories, [_json_of(run, RESULT) for run in found], shown_notes(given)
+            )
         )
     path = write_page(folder, page, overwrite=overwrite)
     return RunReportResult(path=path, runs=tuple(found), notes=notes)
@@ -161,6 +164,7 @@ def _page_of_one(
     run, spec = history.path, RunPlotSpec()
     settings, notes = read_settings(run / ARGUMENTS), list(notes_on_runs([history], spec))
     result, environment = _json_of(run, RESULT), _json_of(run, ENVIRONMENT)
+    notes = [*shown_notes([run]), *notes]
     if not result:
         notes.insert(0, f"The run is not complete: it has no {RESULT}.")
     sections = [
@@ -202,14 +206,16 @@ def _tiles(history: RunHistory, result: Mapping[str, Any], settings: Mapping[str
         best = values[history.epochs_done == history.best_epoch]
         detail = f"epoch {history.best_epoch}"
         if result.get("is_chance") is True:
-            detail += ", no better than a guess"
+            detail += f", {GUESS}"
         tiles.append(Tile(name=f"best {name}", value=f"{best[0]:.4g}", detail=detail))
     known = np.flatnonzero(~np.isnan(values))
     if len(known):
         detail = f"epoch {int(history.epochs_done[known[-1]])}"
         tiles.append(Tile(name=f"last {name}", value=f"{values[known[-1]]:.4g}", detail=detail))
     done = f"{int(history.steps_in_epochs[-1])} of {settings.get('epochs')}"
-    tiles.append(Tile(name="epochs", value=done, detail=f"{len(history.updates):,} updates"))
+    early = f"{EARLY}, " if result.get("stopped_early") is True else ""
+    updates = f"{early}{len(history.updates):,} updates"
+    tiles.append(Tile(name="epochs", value=done, detail=updates))
     if isinstance(seconds := result.get("seconds"), int | float):
         tiles.append(Tile(name="time", value=_duration(seconds), detail="with evaluation"))
     speed = history.steps.get("images_per_s", np.array([np.nan]))

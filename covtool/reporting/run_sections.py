@@ -31,7 +31,8 @@ from covtool.plotting.run_curves import PANELS, Line, Panel, panel_curves
 from covtool.plotting.run_history import RunHistory
 from covtool.plotting.runs import run_figure
 from covtool.plotting.spectra import spectrum_figure
-from covtool.run_files import ARGUMENTS, EXPORTED, METRICS, spectrum_rows
+from covtool.printable import printable
+from covtool.run_files import ARGUMENTS, EXPORTED, METRICS, NOTES, notes_in, spectrum_rows
 from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.finetuning import command_of
 from covtool.specs.plotting import RunPlotSpec
@@ -45,6 +46,9 @@ PLAIN_LOSS = "ce"
 _NAMES_SHOWN = 3
 SPECTRA_SHOWN = 8
 """Half-steps whose spectra are drawn: more are not told apart."""
+NOTES_SHOWN = 30
+"""Notes of a run at the head of its page."""
+_LONGEST_NOTE = 1_000  # characters
 _SPEED = Panel("speed", "images per second", (Line(METRICS, "images_per_s", "", averaged=True),))
 _MODELS = ("best", "last")
 _DIGITS = {"%": ".2f", "nats": ".4f"}
@@ -330,6 +334,24 @@ def as_text(value: Any) -> str | int | float | None:
 def _some(names: Sequence[str]) -> str:
     more = f", ... ({len(names)})" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def shown_notes(folders: Sequence[Path]) -> list[str]:
+    """Return the notes in folders of runs, as many as a page shows.
+
+    Raises:
+        DataError: The notes of one are damaged.
+    """
+    notes = [
+        f"{folder.name}: {text}" if len(folders) > 1 else text
+        for folder in folders
+        for text in notes_in(folder)
+    ]
+    shown = [printable(text, longest=_LONGEST_NOTE) for text in notes[:NOTES_SHOWN]]
+    rest = len(notes) - len(shown)
+    if rest:
+        shown.append(f"There are {rest:,} more notes: {NOTES} has all of them.")
+    return shown
 
 
 def missing(what: str, problem: Exception) -> str:

@@ -14,7 +14,8 @@ from covtool.plotting.run_history import RunHistory
 from covtool.plotting.runs import notes_on_runs
 from covtool.printable import first_few
 from covtool.reporting.run_sections import as_text, curve_figure, curves, figure_column
-from covtool.run_files import ARGUMENTS, read_settings
+from covtool.run_files import ARGUMENTS, doubts_of, notes_on_doubts, read_settings
+from covtool.run_files.finals import GUESS
 from covtool.specs import as_flag
 from covtool.specs.plotting import RunPlotSpec
 
@@ -24,29 +25,73 @@ _OF_A_REPEAT = ("seed", "seeds", "folds", "fold")
 """Settings that tell repeats of one run apart."""
 
 
-def page_of_several(histories: Sequence[RunHistory]) -> Page:
-    """Return the page of several runs, with matplotlib's present settings."""
+def page_of_several(
+    histories: Sequence[RunHistory], results: Sequence[Mapping[str, Any]], notes: Sequence[str]
+) -> Page:
+    """Return the page of several runs, with matplotlib's present settings.
+
+    Args:
+        histories: The runs.
+        results: What result.json of each holds; nothing of a run that is not complete.
+        notes: What the runs have noted.
+    """
     spec = RunPlotSpec()
     settings = [read_settings(history.path / ARGUMENTS) for history in histories]
+    doubts = {
+        history.label: _doubts(result) for history, result in zip(histories, results, strict=True)
+    }
     apart, shared = _names_of_settings(settings)
     caption = " ".join(["A ring marks each run's best epoch.", *_doubts_of_losses(apart)])
     blocks = [curves(curve_figure(histories, spec), caption)]
     differing, same = _settings_tables(histories, settings, apart, shared)
     sections = [
         Section(name="curves", title="Curves", blocks=blocks),
-        Section(name="figures", title="Figures", blocks=[_figure_table(histories, apart)]),
+        Section(name="figures", title="Figures", blocks=[_figure_table(histories, apart, doubts)]),
         Section(name="settings", title="Settings that differ", blocks=[differing]),
         Section(name="same-settings", title="Settings that all share", blocks=[same]),
     ]
     return Page(
         title=f"{len(histories)} runs",
         subtitle=", ".join(history.label for history in histories),
-        head=[_tiles(histories, settings), Notes(sentences=notes_on_runs(histories, spec))],
+        head=[
+            _tiles(histories, settings, doubts),
+            Notes(sentences=[*_notes(histories, results), *notes, *notes_on_runs(histories, spec)]),
+        ],
         sections=sections,
     )
 
 
-def _tiles(histories: Sequence[RunHistory], settings: Sequence[Mapping[str, Any]]) -> Tiles:
+def _doubts(result: Mapping[str, Any]) -> str:
+    guess, early = (result.get(name) is True for name in ("is_chance", "stopped_early"))
+    return doubts_of(is_chance=guess, stopped_early=early)
+
+
+def _notes(
+    histories: Sequence[RunHistory], results: Sequence[Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """Say which runs are not complete, no better than a guess, or ended early."""
+
+    def labels(name: str) -> list[str]:
+        pairs = zip(histories, results, strict=True)
+        return [history.label for history, result in pairs if result.get(name) is True]
+
+    unfinished = [h.label for h, result in zip(histories, results, strict=True) if not result]
+    verb = "is" if len(unfinished) == 1 else "are"
+    incomplete = (
+        f"{len(unfinished)} of {len(histories)} runs {verb} not complete: "
+        f"{first_few(unfinished, 5)}.",
+    )
+    doubts = notes_on_doubts(
+        len(histories), guesses=labels("is_chance"), early=labels("stopped_early")
+    )
+    return (*(incomplete if unfinished else ()), *doubts)
+
+
+def _tiles(
+    histories: Sequence[RunHistory],
+    settings: Sequence[Mapping[str, Any]],
+    doubts: Mapping[str, str],
+) -> Tiles:
     """Return the metric over the runs, each at its best epoch: mean, deviation, ends.
 
     That is the metric that all are judged by; another one need not be the best where that one is.
@@ -65,11 +110,17 @@ def _tiles(histories: Sequence[RunHistory], settings: Sequence[Mapping[str, Any]
     spread = spread_of(list(values.values()))
     largest, least = (end(values, key=values.__getitem__) for end in (max, min))
     deviation = f"standard deviation {spread.deviation:.3g}, of {spread.count} runs"
+    if guesses := sum(GUESS in doubt for doubt in doubts.values()):
+        deviation += f"; {guesses} of them {GUESS}"
     of = f"best {name}" if is_chosen else f"{name} at the best epochs"
+
+    def detail(label: str) -> str:
+        return ", ".join(filter(None, (label, doubts[label])))
+
     return Tiles(
         tiles=[
-            Tile(name=f"largest {of}", value=f"{values[largest]:.4g}", detail=largest),
-            Tile(name=f"smallest {of}", value=f"{values[least]:.4g}", detail=least),
+            Tile(name=f"largest {of}", value=f"{values[largest]:.4g}", detail=detail(largest)),
+            Tile(name=f"smallest {of}", value=f"{values[least]:.4g}", detail=detail(least)),
             Tile(name=f"mean of the {of}", value=f"{spread.mean:.4g}", detail=deviation),
         ]
     )
@@ -87,7 +138,9 @@ def _doubts_of_losses(apart: Sequence[str]) -> list[str]:
     ]
 
 
-def _figure_table(histories: Sequence[RunHistory], apart: Sequence[str]) -> Table:
+def _figure_table(
+    histories: Sequence[RunHistory], apart: Sequence[str], doubts: Mapping[str, str]
+) -> Table:
     """Return the best epoch of each run, with the mean and the deviation over them."""
     names = [
         name
@@ -102,6 +155,10 @@ def _figure_table(histories: Sequence[RunHistory], apart: Sequence[str]) -> Tabl
         spread = spread_of(column) if None not in column else None
         means.append(spread and spread.mean)
         deviations.append(spread and spread.deviation)
+    if any(doubts.values()):
+        rows = [(*row, doubts[history.label]) for row, history in zip(rows, histories, strict=True)]
+        means.append(None)
+        deviations.append(None)
     others = [as_flag(name) for name in apart if name not in _OF_A_REPEAT]
     unlike = (
         f" The runs differ in {first_few(others, 5)}: mean and deviation are over these settings, "
@@ -114,6 +171,7 @@ def _figure_table(histories: Sequence[RunHistory], apart: Sequence[str]) -> Tabl
             Column(title="run"),
             Column(title="best epoch", is_number=True),
             *map(figure_column, names),
+            *[Column(title="remark")] * any(doubts.values()),
         ],
         rows=[*rows, tuple(means), tuple(deviations)],
         caption="The standard deviation is that of one run, with n - 1 below. A figure that a run "

@@ -5,7 +5,7 @@ run for a model read them. A file may be anything by then: the reading is bounde
 error that names the file and what is wrong in it.
 """
 
-from covtool.run_files.finals import FinalFigures, final_figures
+from covtool.run_files.finals import FinalFigures, doubts_of, final_figures, notes_on_doubts
 from covtool.run_files.logs import (
     EpochRow,
     SpectrumRow,
@@ -22,6 +22,7 @@ from covtool.run_files.names import (
     IMAGE_LIST,
     LOCK,
     METRICS,
+    NOTES,
     PREDICTIONS,
     RATES,
     RECIPE,
@@ -31,6 +32,7 @@ from covtool.run_files.names import (
     STATES,
     SUMMARY,
 )
+from covtool.run_files.notes import notes_in
 from covtool.run_files.repeats import is_repeats, named_runs, runs_in, runs_of, runs_to_compare
 from covtool.run_files.resumable import require_resumable
 from covtool.run_files.settings import read_settings
@@ -43,6 +45,7 @@ __all__ = [
     "IMAGE_LIST",
     "LOCK",
     "METRICS",
+    "NOTES",
     "PREDICTIONS",
     "RATES",
     "RECIPE",
@@ -55,10 +58,13 @@ __all__ = [
     "FinalFigures",
     "SpectrumRow",
     "StepRow",
+    "doubts_of",
     "epoch_rows",
     "final_figures",
     "is_repeats",
     "named_runs",
+    "notes_in",
+    "notes_on_doubts",
     "read_settings",
     "require_resumable",
     "runs_in",

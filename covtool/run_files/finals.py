@@ -1,5 +1,6 @@
 """The final figures of a run: those of its best epoch and of its last one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from covtool.documents import parse_json
 from covtool.errors import DataError, reason_of
+from covtool.printable import first_few
 from covtool.regular_files import MEBIBYTE, read_text
 from covtool.run_files.logs import EpochRow, epoch_rows
 from covtool.run_files.names import ARGUMENTS, RESULT, SUMMARY
@@ -14,6 +16,13 @@ from covtool.run_files.settings import read_settings
 
 LARGEST_RESULT = MEBIBYTE
 """Bytes of result.json; a run's own have a few hundred."""
+
+GUESS = "no better than a guess"
+"""What is said of a best epoch that is one: it is only the least bad."""
+EARLY = "ended early"
+"""What is said of a run that ended before its last epoch."""
+
+_NAMED = 5  # runs that a sentence names
 
 _MEASURED = ("train_loss", "eval_")
 """Beginnings of the columns that are figures."""
@@ -34,6 +43,9 @@ class FinalFigures:
         seconds: Time for training and evaluation.
         figures: ``best_`` and ``last_`` with each measured column of summary.csv, in percent, or in
             nats for a loss.
+        is_chance: Whether even the best epoch is no better than a guess; None where an older run
+            does not say.
+        stopped_early: Whether it ended before its last epoch; None where an older run does not say.
     """
 
     run: Path
@@ -45,6 +57,8 @@ class FinalFigures:
     epochs: int
     seconds: float
     figures: dict[str, float]
+    is_chance: bool | None = None
+    stopped_early: bool | None = None
 
 
 def final_figures(run: Path) -> FinalFigures:
@@ -72,7 +86,41 @@ def final_figures(run: Path) -> FinalFigures:
         epochs=result["epochs"],
         seconds=float(result["seconds"]),
         figures=figures,
+        is_chance=result.get("is_chance"),
+        stopped_early=result.get("stopped_early"),
     )
+
+
+def doubts_of(*, is_chance: bool | None, stopped_early: bool | None) -> str:
+    """Return what the figures of a run need beside them, in a few words; mostly nothing."""
+    return ", ".join([GUESS] * (is_chance is True) + [EARLY] * (stopped_early is True))
+
+
+def notes_on_doubts(
+    count: int, *, guesses: Sequence[object], early: Sequence[object]
+) -> tuple[str, ...]:
+    """Return sentences on runs whose best or last figures are not what they seem.
+
+    Args:
+        count: Number of all runs.
+        guesses: Names of the runs whose best epoch is no better than a guess.
+        early: Names of the runs that ended before their last epoch.
+    """
+    notes = []
+    if guesses:
+        notes.append(
+            f"Even the best epoch of {_of(guesses, count)} is {GUESS}: it is only the least bad, "
+            "and any mean over the runs is over it as well."
+        )
+    if early:
+        notes.append(f"{_of(early, count, starts=True)} ended early, before the last epoch.")
+    return tuple(notes)
+
+
+def _of(names: Sequence[object], count: int, *, starts: bool = False) -> str:
+    if count == 1:
+        return f"{'The' if starts else 'the'} run {names[0]}"
+    return f"{len(names)} of {count} runs ({first_few(names, _NAMED)})"
 
 
 def _result(run: Path) -> dict[str, Any]:
@@ -93,6 +141,9 @@ def _result(run: Path) -> dict[str, Any]:
     for name, kind in kinds.items():
         if not isinstance(values.get(name), kind) or isinstance(values[name], bool):
             raise _damaged(path, f"Its {name} is missing, or not what a run writes")
+    for name in ("is_chance", "stopped_early"):  # which older runs do not have
+        if not isinstance(values.get(name), bool | None):
+            raise _damaged(path, f"Its {name} is neither true nor false")
     return values
 
 

@@ -1,5 +1,6 @@
 """An audit says what a data set holds, and what is wrong with it."""
 
+import csv
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from covtool.auditing import AuditRequest, audit, look_through, write_clean_list, write_image_table
 from covtool.data.datasets.reading import scan
 from covtool.errors import ArgumentError, DataError
+from covtool.reporting.data_page import write_data_page
 from covtool.specs.auditing import AuditSpec
 
 
@@ -228,5 +230,39 @@ def test_the_table_has_a_row_for_each_image(data, tmp_path):
     write_image_table(look_through(AuditRequest(data=data)), tmp_path / "images.csv")
     lines = (tmp_path / "images.csv").read_text().splitlines()
     assert len(lines) == 1 + 9
-    assert "train/ant/0.png,train,ant,PNG,RGB,48,40,,,1,,,,,," in lines
+    assert "train/ant/0.png,train,ant,PNG,RGB,48,40,,,,,1,,,,,," in lines
     assert "not an image" in next(line for line in lines if "bee/1.png" in line)
+
+
+def test_every_image_that_a_finding_counts_can_be_found_in_the_table(data, tmp_path):
+    Image.fromarray(np.full((40, 48), 900, "int32"), "I").save(data / "train/ant/dim.tif")
+    first, second = (Image.open(data / f"train/ant/{at}.png") for at in (0, 1))
+    first.save(data / "train/bee/two.tif", save_all=True, append_images=[second])
+    audited = look_through(AuditRequest(data=data))
+    write_image_table(audited, tmp_path / "images.csv")
+    with (tmp_path / "images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name, column in (
+        ("nearly-black", "nearly_black"),
+        ("several-images-in-a-file", "several_images"),
+    ):
+        found = [row["path"] for row in rows if row[column] == "yes"]
+        assert found == list(of(audited.audit, name).examples)
+
+
+def test_groups_have_one_number_in_the_table_and_on_the_page(data, tmp_path):
+    for at in range(2):  # across splits: these come first, whatever their kind
+        shutil.copy(data / f"train/ant/{at}.png", data / f"test/ant/copy{at}.png")
+    for at in (0, 1):
+        picture = Image.open(data / f"train/bee/{at}.png").resize((96, 80))
+        picture.save(data / f"train/bee/near{at}.jpg", quality=60)
+    audited = look_through(AuditRequest(data=data))
+    assert len({group.kind for group in audited.audit.groups}) == 2
+    write_data_page(audited, tmp_path / "page")
+    with (tmp_path / "page/images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for kind, column in (("bytes", "equal_files"), ("near", "alike")):
+        with (tmp_path / f"page/tables/{kind}-copies.csv").open() as file:
+            on_page = {row["image"]: row["group"] for row in csv.DictReader(file)}
+        assert set(on_page.values()) == {"1", "2"}
+        assert {row["path"]: row[column] for row in rows if row[column]} == on_page

@@ -32,11 +32,13 @@ def test_it_trains_and_says_what_came_of_it(covtool, data, tmp_path):
 
 
 def test_json_is_one_object_on_stdout(covtool, data):
-    code, out, _ = finetune(covtool, data, "--json", "--experiment", "mine")
+    code, out, err = finetune(covtool, data, "--json", "--experiment", "mine")
     assert code == 0
     result = json.loads(out)
     assert result["directory"] == "runs/finetune/mine"
     assert set(result["exported"]) == {"best", "last"}
+    said = " ".join(err.split())
+    assert result["notes"] and all(" ".join(note.split()) in said for note in result["notes"])
 
 
 def test_a_dry_run_shows_the_groups_and_writes_nothing(covtool, data, tmp_path):

@@ -1,7 +1,9 @@
 """`covtool finetune --seeds` and `--folds` as a user starts, kills, resumes and uses them."""
 
+import csv
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -39,6 +41,35 @@ def test_resuming_what_is_complete_shows_it_again(folder) -> None:
     found = json.loads(done.stdout)
     assert [run["fold"] for run in found["runs"]] == [1, 2]
     assert found["figures"]["best_eval_top1"]["count"] == 2
+
+
+def test_runs_that_are_guesses_or_ended_early_are_marked_wherever_they_are_shown(
+    folder, tmp_path
+) -> None:
+    shutil.copytree(folder / "toy", tmp_path / "toy")
+    parent = shutil.copytree(folder / "runs/finetune/cv", tmp_path / "runs/finetune/cv")
+    for name, ends in (("fold-1", {"is_chance": True}), ("fold-2", {"stopped_early": True})):
+        file = parent / name / "result.json"
+        both = {"is_chance": False, "stopped_early": False, **ends}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **both}))
+    again = ("finetune", "--resume", "runs/finetune/cv")
+    done = covtool(*again, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = " ".join(done.stdout.split())
+    assert "Even the best epoch of 1 of 2 runs (fold-1) is no better than a guess" in printed
+    assert "1 of 2 runs (fold-2) ended early" in printed
+    assert "remark" in printed
+    assert printed.count("no better than a guess") == printed.count("ended early") == 2
+    found = json.loads(covtool(*again, "--json", cwd=tmp_path).stdout)
+    assert [run["is_chance"] for run in found["runs"]] == [True, False]
+    assert [run["stopped_early"] for run in found["runs"]] == [False, True]
+    assert any("no better than a guess" in note for note in found["notes"])
+    saved = json.loads((parent / "result.json").read_text())
+    assert saved["notes"] == found["notes"]
+    assert saved["runs"][0]["is_chance"] is True
+    with (parent / "summary.csv").open() as file:
+        ends = [(row["is_chance"], row["stopped_early"]) for row in csv.DictReader(file)]
+    assert ends == [("yes", "no"), ("no", "yes"), ("", ""), ("", "")]
 
 
 def test_a_folder_of_several_runs_is_no_model_and_is_drawn_as_its_runs(folder) -> None:

@@ -5,6 +5,8 @@ import json
 import pytest
 from toy_data import write_toy_data
 
+from covtool.errors import DataError
+
 TINY = ("--from-scratch", "--img-size", 24, "--batch-size", 6, "--workers", 0, "--device", "cpu")
 
 
@@ -83,6 +85,19 @@ def test_an_evaluation_that_fails_leaves_the_page_of_the_training(train, tmp_pat
     page = tmp_path / "runs/finetune/test_resnet/report/index.html"
     assert "page:" in out
     assert "predictions.csv" not in page.read_text()
+
+
+def test_why_there_is_no_evaluation_on_the_page_is_a_note(train, tmp_path, monkeypatch):
+    def fail(run, **settings):
+        raise DataError("The images have gone.", reason="The disk was taken out.")
+
+    monkeypatch.setattr("covtool.reporting.run_evaluation.evaluated_run", fail)
+    code, out, err = train("--epochs", 1, "--report")
+    assert code == 0, err
+    said = " ".join(err.split())
+    assert "note: The evaluation cannot be shown. The images have gone." in said
+    assert "The disk was taken out." in said
+    assert "page:" in out
 
 
 def test_a_page_that_fails_is_a_warning_and_the_run_ends_well(train, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from covtool.errors import ArgumentError, CheckpointError, DataError
 FIRST, SECOND = (70.0, 72.0, 71.0), (69.0, 70.0, 70.5)
 
 
-def write_run(folder, top1, *, seed, fold=None, lr=0.1, images="a", metric="top1"):
+def write_run(folder, top1, *, seed, fold=None, lr=0.1, images="a", metric="top1", **ends):
     """What a complete run leaves, without its models."""
     folder.mkdir(parents=True)
     settings = {"seed": seed, "fold": fold, "folds": fold and 5, "lr": lr, "experiment": "x"}
@@ -22,7 +22,7 @@ def write_run(folder, top1, *, seed, fold=None, lr=0.1, images="a", metric="top1
     (folder / "images.csv").write_text(images)
     rows = [f"0,1.5,{top1}", f"1,1.25,{top1 - 1}"]
     (folder / "summary.csv").write_text("\n".join(["epoch,eval_loss,eval_top1", *rows, ""]))
-    result = {"metric": metric, "best_epoch": 1, "epochs": 2, "seconds": 3.0}
+    result = {"metric": metric, "best_epoch": 1, "epochs": 2, "seconds": 3.0, **ends}
     (folder / "result.json").write_text(json.dumps(result))
     return str(folder)
 
@@ -100,6 +100,30 @@ def test_pairs_without_a_list_of_images_are_counted(tmp_path) -> None:
     assert found.paired
     (note,) = found.notes
     assert note.startswith("In 1 of 3 pairs a run has no images.csv")
+
+
+def test_runs_that_are_guesses_or_ended_early_are_marked(tmp_path) -> None:
+    one = write_several(tmp_path / "one", FIRST, is_chance=False, stopped_early=False)
+    other = write_several(tmp_path / "other", SECOND[:2], is_chance=False, stopped_early=True)
+    guess = write_run(tmp_path / "other/seed-2", SECOND[2], seed=2, is_chance=True)
+    found = compare_repeats([one], [other])
+    assert found.guesses == (Path(guess),)
+    assert [run.name for run in found.stopped_early] == ["seed-0", "seed-1"]
+    guesses, early = found.notes
+    assert guesses.startswith(f"Even the best epoch of 1 of 3 runs ({guess}) is no better than")
+    assert early.startswith("2 of 3 runs (") and "ended early" in early
+    done = covtool("diff", one, "--against", other)
+    assert "no better than a guess" in done.stderr
+    of_best = [line for line in done.stdout.splitlines() if " best " in line]
+    assert of_best and all(line.count(" *") == 1 for line in of_best)
+    assert "* 1 of 6 runs: no better than a guess" in done.stdout
+    assert "+ 2 of 6 runs: ended early" in done.stdout
+    (Path(guess) / "result.json").write_text(
+        '{"best_epoch": 1, "epochs": 2, "seconds": 1, "metric": "top1", "is_chance": "yes"}'
+    )
+    with pytest.raises(DataError, match=r"result\.json") as raised:
+        compare_repeats([one], [other])
+    assert "is_chance" in raised.value.reason
 
 
 def test_a_run_without_a_seed_of_its_own_is_no_pair(tmp_path) -> None:

@@ -19,7 +19,7 @@ from covtool.reporting.run_page import report_runs
 from covtool.reporting.run_sections import variation_in_words
 from covtool.run_files import final_figures, read_settings
 from covtool.specs import AugmentationSpec
-from covtool.training import finetune
+from covtool.training import finetune, repeat_finetune
 from covtool.training.run.run import Run
 from covtool.training.start.revisiting import first_images, parameter_groups_of
 
@@ -218,6 +218,65 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     text = require_sound(report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()).text
     assert "training losses are not the same measure, as --smoothing differs" in text
     assert "The runs differ in --smoothing: mean and deviation are over these settings" in text
+
+
+def with_result(run: Path, **values: object) -> Path:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**result, **values}))
+    return run
+
+
+def test_runs_that_are_guesses_or_ended_early_say_so_on_every_page(
+    data: Path, tmp_path: Path
+) -> None:
+    first, second, third = (
+        finetune(make_request(data, tmp_path, seed=seed, epochs=1)).directory for seed in (1, 2, 3)
+    )
+    with_result(first, is_chance=True, stopped_early=True)
+    alone = require_sound(report_runs([first]).path.read_text()).text
+    assert "no better than a guess" in alone and "ended early" in alone
+    with_result(second, is_chance=False, stopped_early=False)
+    (third / "result.json").unlink()
+    page = require_sound(report_runs([first, second, third], tmp_path / "page").path.read_text())
+    label = first.name
+    assert f"1 of 3 runs ({label}) is no better than a guess" in page.text
+    assert f"1 of 3 runs ({label}) ended early, before the last epoch." in page.text
+    assert f"1 of 3 runs is not complete: {third.name}." in page.text
+    assert f"{label}, no better than a guess, ended early" in page.text  # of a tile
+    assert "of 3 runs; 1 of them no better than a guess" in page.text
+    with (tmp_path / "page/tables/runs.csv").open() as file:
+        remarks = [row["remark"] for row in csv.DictReader(file)]
+    assert remarks == ["no better than a guess, ended early", "", "", "", ""]
+
+
+def test_the_notes_of_a_run_are_at_the_head_of_its_page(trained: tuple, tmp_path: Path) -> None:
+    run, _ = trained
+    notes = [f"Update {number} was skipped <once>." for number in range(1, 41)]
+    file = run / "notes.jsonl"
+    before = file.read_text() if file.exists() else ""
+    file.write_text("".join(json.dumps({"note": note}) + "\n" for note in notes))
+    try:
+        page = require_sound(report_runs([run], tmp_path / "page").path.read_text())
+        assert [note in page.text for note in notes] == [True] * 30 + [False] * 10
+        assert "There are 10 more notes: notes.jsonl has all of them." in page.text
+        file.write_text("[]\n")
+        with pytest.raises(DataError, match=r"notes\.jsonl, line 1, is damaged"):
+            report_runs([run], tmp_path / "other")
+    finally:
+        file.write_text(before)
+
+
+def test_the_page_of_several_runs_has_the_notes_of_each(data: Path, tmp_path: Path) -> None:
+    request = make_request(data, tmp_path, seeds=2, epochs=1, experiment="two")
+    folder = repeat_finetune(request).directory
+    with (folder / "notes.jsonl").open("a") as file:
+        file.write('{"note": "seed-42: Update 3 was skipped."}\n')
+    text = require_sound(report_runs([folder]).path.read_text()).text
+    assert "seed-42: Update 3 was skipped." in text
+    runs = sorted(folder.glob("seed-*"))
+    (runs[1] / "notes.jsonl").write_text('{"note": "Update 5 was skipped."}\n')
+    text = require_sound(report_runs(runs, tmp_path / "page").path.read_text()).text
+    assert "seed-43: Update 5 was skipped." in text
 
 
 def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:

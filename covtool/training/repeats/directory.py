@@ -4,6 +4,7 @@ repeats.yaml              every setting, with the numbers of seeds and folds
 folds.csv                 the fold of each image, with --folds; written first
 fold-1/, seed-42/, ...    the runs, each as `covtool.training.run.directory` has it
 predictions.csv           what each image was taken for while it was held out
+notes.jsonl               a line per note on the runs
 summary.csv               a row per run with its final figures, then their mean and deviation
 result.json               when all runs are complete
 """
@@ -34,6 +35,7 @@ from covtool.run_files import (
 )
 from covtool.run_files.places import make_run_folder
 from covtool.training.run.lock import locked
+from covtool.training.run.logs import RunLogs
 
 _OF_ALL = (RESULT, SUMMARY, PREDICTIONS)
 """Files that say what came of all runs together."""
@@ -44,6 +46,7 @@ class RepeatsDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._logs = RunLogs(self.path)
 
     @classmethod
     def create(cls, output: Path, command: str, name: str) -> "RepeatsDirectory":
@@ -143,6 +146,14 @@ class RepeatsDirectory:
         for name in _OF_ALL:
             with suppress(FileNotFoundError):
                 (self.path / name).unlink()
+
+    def append_note(self, text: str) -> None:
+        """Add a line to notes.jsonl."""
+        self._logs.append_note(text)
+
+    def cut_notes(self) -> None:
+        """Drop the half of a note that was being written; see `RunLogs.cut_notes`."""
+        self._logs.cut_notes()
 
     def write_summary(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write summary.csv, whose columns are those of the first row and what others add."""

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from covtool.ops.t_intervals import Spread, spread_of
-from covtool.run_files import IMAGE_LIST, PREDICTIONS, FinalFigures, final_figures
+from covtool.run_files import (
+    IMAGE_LIST,
+    PREDICTIONS,
+    FinalFigures,
+    final_figures,
+    notes_on_doubts,
+)
 from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.plan import Repeat
 from covtool.training.repeats.rows import join_rows
 
 MEAN, DEVIATION = "mean", "std"
 """Names of the last rows of summary.csv."""
+
+_WORDS = {True: "yes", False: "no", None: None}  # nothing where an older run does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +36,8 @@ class RepeatsResult:
             or ``last_`` with a column of summary.csv. One that not every run has is left out.
         seconds: Time for training and evaluation of all.
         predictions: File of what the images were taken for, or found for them; None without folds.
+        notes: What the runs have noted, each sentence once, and what should be known about their
+            figures.
     """
 
     directory: Path
@@ -36,10 +46,18 @@ class RepeatsResult:
     figures: dict[str, Spread]
     seconds: float
     predictions: Path | None
+    notes: tuple[str, ...] = ()
 
 
-def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> RepeatsResult:
+def write_outcome(
+    directory: RepeatsDirectory, repeats: Sequence[Repeat], notes: Sequence[str]
+) -> RepeatsResult:
     """Write the files about all runs, which are complete, the result last.
+
+    Args:
+        directory: Folder of the runs.
+        repeats: The runs.
+        notes: What they have noted.
 
     Raises:
         DataError: A file of a run is damaged.
@@ -58,6 +76,7 @@ def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> Rep
         figures=_spreads(runs),
         seconds=sum(run.seconds for run in runs),
         predictions=predictions,
+        notes=(*notes, *doubts_in(runs)),
     )
     directory.write_result(_plain(asdict(result)))
     return result
@@ -72,7 +91,7 @@ def write_summary(
         DataError: A file of a run is damaged.
         SaveError: It cannot be written.
     """
-    runs = tuple(final_figures(directory.run(repeat.name)) for repeat in repeats)
+    runs = finals_of(directory, repeats)
     spreads = _spreads(runs)
     rows: list[dict[str, object]] = [
         {
@@ -81,6 +100,8 @@ def write_summary(
             "fold": run.fold,
             "best_epoch": run.best_epoch,
             "epochs": run.epochs,
+            "is_chance": _WORDS[run.is_chance],
+            "stopped_early": _WORDS[run.stopped_early],
             **run.figures,
         }
         for run in runs
@@ -89,6 +110,15 @@ def write_summary(
         rows.append({"run": name, **{key: getattr(s, part) for key, s in spreads.items()}})
     directory.write_summary(rows)
     return runs
+
+
+def finals_of(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> tuple[FinalFigures, ...]:
+    """Return the final figures of runs that are complete.
+
+    Raises:
+        DataError: A file of a run is damaged.
+    """
+    return tuple(final_figures(directory.run(repeat.name)) for repeat in repeats)
 
 
 def differ_in_images(runs: Sequence[FinalFigures]) -> bool:
@@ -101,6 +131,15 @@ def differ_in_images(runs: Sequence[FinalFigures]) -> bool:
                 digest = hashlib.file_digest(content, "sha256").digest()
             lists.setdefault(run.fold, set()).add(digest)
     return any(len(several) > 1 for several in lists.values())
+
+
+def doubts_in(runs: Sequence[FinalFigures]) -> tuple[str, ...]:
+    """Return sentences on runs that are no better than a guess, and on those that ended early."""
+    return notes_on_doubts(
+        len(runs),
+        guesses=[run.run.name for run in runs if run.is_chance],
+        early=[run.run.name for run in runs if run.stopped_early],
+    )
 
 
 def _spreads(runs: Sequence[FinalFigures]) -> dict[str, Spread]:

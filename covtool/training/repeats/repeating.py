@@ -21,6 +21,7 @@ from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.outcome import (
     RepeatsResult,
     differ_in_images,
+    finals_of,
     write_outcome,
     write_summary,
 )
@@ -29,6 +30,8 @@ from covtool.training.repeats.predictions import write_predictions
 from covtool.training.repeats.said_once import SaidOnce
 from covtool.training.repeats.searches import write_searches
 from covtool.training.run.directory import RunDirectory, directory_at
+from covtool.training.run.kept_notes import KeptNotes
+from covtool.training.run.logs import earlier_notes
 from covtool.training.run.observer import Observer, SilentObserver, observer_for
 from covtool.training.start.finetune import (
     DryRunResult,
@@ -57,6 +60,7 @@ class _All:
     folded: FoldedData | None
     observer: Observer
     processes: Processes
+    kept: KeptNotes
 
     def images(self, repeat: Repeat, request: FinetuneRequest) -> Images | None:
         """Return the images of a run; None for what the data set holds."""
@@ -80,7 +84,8 @@ def repeat_finetune(request: FinetuneRequest, *, observer: Observer | None = Non
         CovtoolError: As `finetune`.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        observer = SaidOnce(observer_for(observer, processes))
+        kept = KeptNotes(observer_for(observer, processes), several=True)
+        observer = SaidOnce(kept)
         request = resolve_defaults(request, processes)
         repeats = plan_repeats(request)
         wanted = Path(request.output), request.command, request.experiment
@@ -96,6 +101,7 @@ def repeat_finetune(request: FinetuneRequest, *, observer: Observer | None = Non
             folded=folded,
             observer=observer,
             processes=processes,
+            kept=kept,
         )
         try:
             processes.main(lambda: runs.directory.describe(request.to_arguments(), folded))
@@ -128,8 +134,10 @@ def resume_repeats(
     """
     changes = dict(changes or {})
     with joined(timeout_s=waiting_s(Path(directory) / REPEATS, changes)) as processes:
-        observer = SaidOnce(observer_for(observer, processes))
         saved = processes.main(lambda: RepeatsDirectory.open(directory).read_arguments())
+        earlier = processes.main(lambda: earlier_notes(Path(directory)))
+        kept = KeptNotes(observer_for(observer, processes), earlier, several=True)
+        observer = SaidOnce(kept)
         saved = _with_seeds(saved, changes.pop("seeds", None), observer)
         request, notes = continued_request(saved, changes, processes)
         for note in notes:
@@ -140,6 +148,7 @@ def resume_repeats(
             folded=None,
             observer=observer,
             processes=processes,
+            kept=kept,
         )
         return _all(_as_recorded(runs), plan_repeats(request), arguments=request.to_arguments())
 
@@ -227,12 +236,15 @@ def _each(runs: _All, repeats: Sequence[Repeat], arguments: dict[str, Any] | Non
     main, directory = runs.processes.main, runs.directory
     if arguments is not None:
         main(lambda: directory.write_arguments(arguments))
+    main(directory.cut_notes)
+    if runs.processes.is_main:
+        runs.kept.write_to(directory.append_note)
     diverged: list[tuple[Repeat, str]] = []
     for number, repeat in enumerate(repeats, start=1):
         if main(lambda repeat=repeat: _is_complete(runs, repeat)):
             continue
         main(directory.forget_outcome)
-        runs.observer.on_note(f"Run {number} of {len(repeats)}: {repeat.name}.")
+        runs.kept.announce(f"Run {number} of {len(repeats)}: {repeat.name}.")
         try:
             _one(runs, repeat, is_first=number == 1)
         except NonFiniteError as problem:
@@ -247,13 +259,14 @@ def _each(runs: _All, repeats: Sequence[Repeat], arguments: dict[str, Any] | Non
         if whole:
             main(lambda: write_summary(directory, whole))
         raise _diverged(runs, diverged, len(repeats))
-    result = main(lambda: write_outcome(directory, repeats))
-    if runs.request.training.val_fraction is None and main(lambda: differ_in_images(result.runs)):
+    if runs.request.training.val_fraction is None and main(
+        lambda: differ_in_images(finals_of(directory, repeats))
+    ):
         runs.observer.on_note(
             "The runs were not all started with the same images: the data set has changed between "
             "them, and the deviations are of that as well."
         )
-    return result
+    return main(lambda: write_outcome(directory, repeats, runs.kept.notes))
 
 
 def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:

@@ -7,6 +7,7 @@ learning_rates.csv        the points of the range test, where the rate was found
 images.csv                the images that it was started with
 summary.csv               a row per epoch, in timm's columns; with SVDNet's phases, in others
 metrics.jsonl             a line per update
+notes.jsonl               a line per note
 checkpoints/              to resume from: see `covtool.training.run.checkpoints`
 exported/                 best.safetensors, last.safetensors: covtool files
 result.json               when the run is complete
@@ -36,6 +37,7 @@ from covtool.run_files import (
     IMAGE_LIST,
     LOCK,
     METRICS,
+    NOTES,
     RATES,
     RECIPE,
     RESULT,
@@ -59,7 +61,7 @@ MODELS = ("best", "last")
 
 _WRITTEN: tuple[tuple[type[CovtoolError], tuple[str, ...]], ...] = (
     (ArgumentError, (ARGUMENTS, RECIPE, ENVIRONMENT, RESULT, LOCK)),
-    (DataError, (METRICS, SUMMARY, SPECTRA, IMAGE_LIST)),
+    (DataError, (METRICS, SUMMARY, SPECTRA, NOTES, IMAGE_LIST)),
     (
         CheckpointError,
         (
@@ -200,6 +202,10 @@ class RunDirectory:
         """Add a row to summary.csv."""
         self._logs.append_epoch(record)
 
+    def append_note(self, text: str) -> None:
+        """Add a line to notes.jsonl."""
+        self._logs.append_note(text)
+
     def forget_all(self) -> None:
         """Drop the logs of a run that was killed before it was first saved."""
         self._logs.forget_all()
@@ -265,6 +271,7 @@ class ReadOnlyRunDirectory(RunDirectory):
     def write_rates(self, points: Iterable[RatePoint]) -> None: ...
     def append_step(self, record: StepRecord) -> None: ...
     def append_epoch(self, record: EpochRecord) -> None: ...
+    def append_note(self, text: str) -> None: ...
     def forget_all(self) -> None: ...
     def forget_after(
         self,

@@ -1,6 +1,6 @@
 """The logs of a run: metrics.jsonl gets a line with every update, summary.csv a row per epoch.
 
-spectra.jsonl gets a line with every half-step of SVDNet's training.
+spectra.jsonl gets a line with every half-step of SVDNet's training, notes.jsonl with every note.
 """
 
 import csv
@@ -16,6 +16,7 @@ from typing import Any
 from covtool.errors import DataError, SaveError
 from covtool.run_files import (
     METRICS,
+    NOTES,
     SPECTRA,
     SUMMARY,
     epoch_rows,
@@ -23,6 +24,7 @@ from covtool.run_files import (
     step_rows,
 )
 from covtool.run_files.logs import LONGEST_LINE, Line, damaged, summary_columns
+from covtool.run_files.notes import note_line, note_rows, notes_in
 from covtool.training.run.records import COLUMNS, EpochRecord, StepRecord
 
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
@@ -38,7 +40,7 @@ PHASED_COLUMNS = (
     *("lr", "head"),
 )
 
-LOGS = (METRICS, SUMMARY, SPECTRA)
+LOGS = (METRICS, SUMMARY, SPECTRA, NOTES)
 
 RANK = "rank_1"
 """A figure that every search has."""
@@ -82,6 +84,20 @@ class RunLogs:
             writer.writeheader()
         writer.writerow(row)
         self._append(SUMMARY, text.getvalue())
+
+    def append_note(self, text: str) -> None:
+        """Add a line to notes.jsonl."""
+        self._append(NOTES, note_line(text))
+
+    def cut_notes(self) -> None:
+        """Drop the half of a note that was being written when a run was killed.
+
+        Notes on what is done again are given again, in the same words: they stay.
+
+        Raises:
+            SaveError: The file cannot be changed.
+        """
+        self._cut(NOTES, ((row.line, 1) for row in note_rows(self._folder)), last=1, needed=0)
 
     def _append_spectrum(self, epoch: int, phase: str, values: Sequence[float]) -> None:
         """Add a line to spectra.jsonl, of a half-step that is over."""
@@ -139,6 +155,7 @@ class RunLogs:
         # known, as runs of older versions have none.
         spectra = ((row.line, row.epoch) for row in spectrum_rows(self._folder))
         self._cut(SPECTRA, spectra, last=epochs, needed=epochs + 1)
+        self.cut_notes()
         lacking = ((METRICS, updates - skipped, found, "update"), (SUMMARY, epochs, done, "epoch"))
         return tuple(
             f"{self._folder / name} lacks {needed - there} of {needed} {what}s: what is drawn of "
@@ -237,6 +254,18 @@ class RunLogs:
             return
         except OSError as problem:
             raise SaveError.of(path, problem) from problem
+
+
+def earlier_notes(folder: Path) -> tuple[str, ...]:
+    """Return the notes that a run, or several, gave before they go on.
+
+    Raises:
+        DataError: Their file is damaged.
+    """
+    try:
+        return notes_in(folder)
+    except DataError as problem:
+        raise _to_be_moved(problem, folder / NOTES) from problem
 
 
 def columns_of(*, phased: bool, searched: bool) -> tuple[str, ...]:

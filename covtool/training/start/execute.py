@@ -14,6 +14,7 @@ from covtool.training.parts.assembly import Parts
 from covtool.training.parts.rate_choice import RangeTest
 from covtool.training.run.directory import MODELS, RESULT, RunDirectory
 from covtool.training.run.environment import peak_memory_mib
+from covtool.training.run.kept_notes import KeptNotes
 from covtool.training.run.observer import Observer, TrainingPlan
 from covtool.training.run.records import EVAL_METRICS
 from covtool.training.run.run import Run
@@ -40,6 +41,7 @@ class FinetuneResult:
         is_chance: Whether even the best epoch is no better than a guess.
         peak_memory_mib: Most memory used, of the main process or its CUDA device, since the run was
             last resumed; None where the system does not tell.
+        notes: What it has noted, each sentence once, over all parts of a resumed run.
     """
 
     directory: Path
@@ -53,6 +55,7 @@ class FinetuneResult:
     exported: dict[str, Path]
     is_chance: bool = False
     peak_memory_mib: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def start_run(
@@ -100,8 +103,12 @@ def plan_run(
     )
 
 
-def run_to_end(run: Run) -> FinetuneResult:
+def run_to_end(run: Run, kept: KeptNotes) -> FinetuneResult:
     """Train to the last epoch and write result.json.
+
+    Args:
+        run: The run.
+        kept: Notes on it, among them those that it is yet to give.
 
     Raises:
         CovtoolError: See `fit`.
@@ -127,6 +134,7 @@ def run_to_end(run: Run) -> FinetuneResult:
         exported={name: run.directory.exported(name) for name in MODELS},
         is_chance=state.is_chance(state.best_epoch),
         peak_memory_mib=peak_memory_mib(run.parts.device),
+        notes=kept.notes,
     )
     try:
         # By way of text: paths become strings, at whatever depth.

@@ -22,6 +22,7 @@ from covtool.training.parts.parameter_groups import ParameterGroup
 from covtool.training.parts.rate_choice import RangeTest
 from covtool.training.run.directory import ENVIRONMENT, RunDirectory, directory_at
 from covtool.training.run.environment import describe_environment, peak_memory_mib
+from covtool.training.run.kept_notes import KeptNotes
 from covtool.training.run.observer import Observer, TrainingPlan, observer_for
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
@@ -133,6 +134,8 @@ def train_from_start(
     Raises:
         CovtoolError: As `finetune`.
     """
+    # A run that was killed before it was first saved has some already, of its resumption.
+    observer = kept = observer if isinstance(observer, KeptNotes) else KeptNotes(observer)
     is_new = directory is None
     if is_new:
         # Before minutes are spent on the model and the images.
@@ -157,8 +160,8 @@ def train_from_start(
         with _no_half_run(directory, request):
             held.enter_context(directory.in_use())
             _describe(directory, request, parts, layout, rates, is_new=is_new)
-            run = _begun(parts, request, directory, layout, observer, rates)
-        return run_to_end(run)
+            run = _begun(parts, request, directory, layout, kept, rates)
+        return run_to_end(run, kept)
 
 
 def _begun(
@@ -166,13 +169,14 @@ def _begun(
     request: FinetuneRequest,
     directory: RunDirectory,
     layout: DataLayout,
-    observer: Observer,
+    kept: KeptNotes,
     rates: RangeTest | None,
 ) -> Run:
     """Return a run that is about to do its first update, and that is saved."""
     directory.forget_all()  # logs of a run that was killed before it was first saved
+    kept.write_to(directory.append_note, anew=True)
     state = RunState(world=parts.processes.world)
-    run = start_run(parts, state, directory, layout, observer, rates=rates)
+    run = start_run(parts, state, directory, layout, kept, rates=rates)
     seed_process(request.training.seed, parts.processes)
     try:
         # Saved before the first update, so that whatever happens can be resumed from here.

@@ -25,7 +25,8 @@ from covtool.training.parts.assembly import Parts
 from covtool.training.parts.schedule import PhaseRates
 from covtool.training.run.checkpoints import NEWEST
 from covtool.training.run.directory import RunDirectory, directory_at
-from covtool.training.run.logs import columns_of
+from covtool.training.run.kept_notes import KeptNotes
+from covtool.training.run.logs import columns_of, earlier_notes
 from covtool.training.run.observer import Observer, observer_for
 from covtool.training.run.state import RunState, restore_
 from covtool.training.run.stopping import explain_end, is_finished, refuse_to_go_back
@@ -118,6 +119,7 @@ def resume_run(
     """
     saved = processes.main(lambda: RunDirectory.open(directory).read_yaml(ARGUMENTS))
     run_directory = directory_at(directory, processes)
+    observer = kept = KeptNotes(observer, processes.main(lambda: earlier_notes(directory)))
     before = _started_with(saved, directory / ARGUMENTS)
     request, notes = continued_request(saved, changes, processes)
     for note in (*_assumed(saved, before, directory / ARGUMENTS), *notes):
@@ -148,6 +150,7 @@ def resume_run(
         _refuse_other_pixels(saved, directory, state, parts)
         for note in processes.main(lambda: _forget_after(run_directory, state, parts)):
             observer.on_note(note)
+        kept.write_to(run_directory.append_note)
         if note := bring_back_best_(parts, run_directory, state, newest, named(layout, request)):
             observer.on_note(note)
         epochs = before.training.epochs
@@ -160,11 +163,11 @@ def resume_run(
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
             reason = explain_end(state, request.training, parts.phases)
-            observer.on_note(f"The run in {directory} is complete: {reason}")
+            kept.announce(f"The run in {directory} is complete: {reason}")
         # A run may have been killed between its state and what follows it.
         if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
-        return run_to_end(run)
+        return run_to_end(run, kept)
 
 
 def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:

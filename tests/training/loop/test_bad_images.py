@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ from toy_data import write_toy_data
 from training_runs import Recorder, assert_same_weights, power_cut, weights
 
 from covtool.errors import DataError
+from covtool.run_files import notes_in
 from covtool.training import finetune, resume_finetune
 
 
@@ -59,6 +61,11 @@ def test_an_image_that_goes_bad_midway_ends_the_run_which_goes_on_after_repair(
     assert_same_weights(first, second)
 
 
+def of_epochs(result):
+    """What the notes of a run say of its epochs."""
+    return [note.partition(":")[0] for note in result.notes if note.startswith("In epoch")]
+
+
 def vanish(path):
     path.unlink()
 
@@ -73,6 +80,9 @@ def test_a_run_that_skips_it_is_the_same_with_any_workers_and_after_a_kill(data,
     assert [record.replaced for record in whole.epochs] == [1, 1, 1]
     (note,) = (note for note in whole.notes if "cannot be read any more" in note)
     assert note.startswith(f"{path} cannot be read any more; another image takes its place.")
+    by_epoch = [f"In epoch {k}, 1 training image could not be read" for k in (1, 2, 3)]
+    assert note in expected.notes
+    assert of_epochs(expected) == by_epoch
 
     for workers, damaged_at, cut_at in ((2, 1, 8), (0, 3, 3)):
         path.write_bytes(content)
@@ -90,6 +100,11 @@ def test_a_run_that_skips_it_is_the_same_with_any_workers_and_after_a_kill(data,
             finetune(asked(**settings, workers=workers, save_every_steps=1), observer=cut)
         result = resume_finetune(cut.plans[0].directory, observer=rest)
         assert any("1 images of train cannot be read any more" in note for note in rest.notes)
+        assert {*cut.notes, *rest.notes} <= set(result.notes)  # those of the part before, too
+        assert note in result.notes
+        assert of_epochs(result) == by_epoch
+        saved = json.loads((result.directory / "result.json").read_text())
+        assert tuple(saved["notes"]) == result.notes == notes_in(result.directory)
         states = [
             torch.load(r.directory / "checkpoints/last.pt", weights_only=True)
             for r in (expected, result)

@@ -19,7 +19,7 @@ from covtool.errors import (
     InterruptedRunError,
     NonFiniteError,
 )
-from covtool.run_files import final_figures
+from covtool.run_files import final_figures, notes_in
 from covtool.specs import FinetuneRequest
 from covtool.specs.auditing import AuditSpec
 from covtool.training import finetune, repeat_finetune, resume_finetune, resume_repeats
@@ -171,6 +171,29 @@ def test_what_is_complete_stays_as_it_is(whole) -> None:
     again = resume_repeats(whole.directory, observer=observer)
     assert observer.plans == []
     assert again == whole
+    assert tuple(json.loads((whole.directory / "result.json").read_text())["notes"]) == whole.notes
+
+
+def test_what_the_runs_have_noted_is_kept_with_their_names(data, tmp_path) -> None:
+    own = shutil.copytree(data, tmp_path / data.name)
+    (own / "train/red/0.png").write_bytes(b"no image")
+    request = make_request(own, tmp_path, seeds=2, epochs=1, experiment="n", on_bad_image="skip")
+    observer = Recorder()
+    result = repeat_finetune(request, observer=observer)
+    assert len(set(result.notes)) == len(result.notes)
+    assert [note for note in observer.notes if note.startswith("Run 1 of 2")]
+    assert not any(note.startswith("Run ") for note in result.notes)
+    assert sum("0.png" in note for note in result.notes) == 1  # what both have in common
+    for name in ("seed-42", "seed-43"):
+        assert any(note.startswith(f"{name}: ") for note in result.notes)
+        own_notes = json.loads((result.directory / name / "result.json").read_text())["notes"]
+        assert any("0.png" in note for note in own_notes)
+    assert resume_repeats(result.directory) == result
+    shutil.copy(own / "train/red/1.png", own / "train/red/0.png")
+    more = resume_repeats(result.directory, changes={"seeds": 3})
+    assert more.notes[: len(result.notes)] == result.notes
+    assert "--seeds changes from 2 to 3." in more.notes
+    assert more.notes[-1].startswith("The runs were not all started with the same images")
 
 
 def test_more_epochs_and_more_seeds_are_added(data, tmp_path) -> None:
@@ -204,6 +227,7 @@ def test_a_run_that_diverges_is_named_and_the_others_are_trained(data, tmp_path)
     assert "--on-nonfinite skip" in found.value.hint
     folder = tmp_path / "finetune/d"
     assert (folder / "seed-43/args.yaml").exists()
+    assert any(note.startswith("seed-42 has diverged: ") for note in notes_in(folder))
     assert not (folder / "result.json").exists()
 
 

@@ -12,7 +12,7 @@ from training_runs import Recorder, assert_same_weights, cut_short, make_request
 
 from covtool.checkpoints.model_file import load
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
-from covtool.run_files import logs
+from covtool.run_files import logs, notes_in
 from covtool.training import finetune, resume_finetune
 
 FILES = {
@@ -92,6 +92,7 @@ def test_a_damaged_file_is_named_or_does_no_harm(killed, tmp_path, name):
         ("images.csv", DataError),
         ("metrics.jsonl", DataError),
         ("summary.csv", DataError),
+        ("notes.jsonl", DataError),
         ("checkpoints/last.pt", CheckpointError),
         ("exported/best.safetensors", CheckpointError),
     ],
@@ -101,6 +102,20 @@ def test_something_else_in_the_place_of_a_file_is_reported(run, name, error, kin
     damage.in_place(run / name, kind)
     with pytest.raises(error, match=f"{name.replace('.', '[.]')} cannot be used"):
         resume_finetune(run)
+
+
+def test_notes_of_the_part_before_stay_and_damaged_ones_are_named(run):
+    (run / "notes.jsonl").write_text('{"note": "one"}\n{"note": 2}\n')
+    with pytest.raises(DataError, match=r"notes\.jsonl, line 2, is damaged") as caught:
+        resume_finetune(run)
+    assert "move it away" in caught.value.hint
+    (run / "notes.jsonl").write_text('{"note": "one"}\n{"note": "tw')  # as a kill leaves it
+    result = resume_finetune(run)
+    assert result.notes[0] == "one"
+    assert notes_in(run) == result.notes
+    result = resume_finetune(run)  # complete: it says so, and that is nothing to be kept
+    assert notes_in(run) == result.notes
+    assert not any("is complete" in note for note in result.notes)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")

@@ -112,6 +112,7 @@ def test_skip_leaves_everything_as_it_was_and_goes_on(asked, models):
         assert_same_weights(state, witness.after[update - 1])
     first = witness.notes_on_training[-2]
     assert f"The loss is nan at step {skipped[0]}: the update is skipped (1 of at most 10)" in first
+    assert [note for note in result.notes if "at step" in note] == witness.notes_on_training[-2:]
     saved = torch.load(result.directory / "checkpoints/last.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in saved["model"].values())
     assert saved["progress"]["nonfinite"] == 2
