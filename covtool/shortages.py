@@ -74,7 +74,7 @@ DISK = Shortage(
 )
 MEMORY = Shortage(
     "There is not enough memory.",
-    "Use a smaller --batch-size, or smaller images.",
+    "Use a smaller --batch-size, smaller images, a smaller model, or fewer features (--dim).",
     MEMORY_SIGNS,
     frozenset({errno.ENOMEM}),
 )
