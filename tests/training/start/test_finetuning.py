@@ -34,7 +34,7 @@ def test_a_separable_data_set_is_learned_and_everything_is_written(asked):
     written = {str(p.relative_to(result.directory)) for p in result.directory.rglob("*.*")}
     assert written == {
         *("args.yaml", "recipe.yaml", "env.json", "summary.csv", "metrics.jsonl", "result.json"),
-        "images.csv",
+        *("images.csv", "notes.jsonl"),
         *("checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt", ".lock"),
         f"checkpoints/epoch-{result.best_epoch}.pt",
         *("exported/best.safetensors", "exported/last.safetensors"),
