@@ -7,7 +7,7 @@ from covtool.training.run.observer import Observer, Observers, TrainingPlan
 from covtool.training.run.records import EpochRecord
 
 MOST_BYTES = 256 * 1024
-"""Bytes of all notes that are kept: a note on each of a million images is no use to anybody."""
+"""Bytes of all notes that are kept: a note on each of a million images helps no reader."""
 LONGEST = 5_000
 """Characters of a note; a longer one is kept without its end."""
 
