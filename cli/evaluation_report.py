@@ -48,6 +48,11 @@ class ReportOptions:
         """Whether anything is written."""
         return any((self.report, self.save_mistakes, self.embeddings))
 
+    @property
+    def needs_answers(self) -> bool:
+        """Whether the answer for each image is needed, and not only figures of all."""
+        return self.is_asked_for or self.against is not None
+
     def check(self, *others: Path | None) -> None:
         """Refuse what cannot be written, before anything is computed for it.
 
@@ -58,13 +63,11 @@ class ReportOptions:
             ArgumentError: A place cannot be written to, or an option lacks ``--report``.
             OutputExistsError: An output is there, and is not to be replaced.
         """
-        given = {"--train-data": self.train_data, "--against": self.against}
-        for flag, value in given.items():
-            if value is not None and self.report is None:
-                raise ArgumentError(
-                    f"{flag} has no effect without --report.",
-                    hint="Add --report DIR, or leave it out.",
-                )
+        if self.train_data is not None and self.report is None:
+            raise ArgumentError(
+                "--train-data has no effect without --report.",
+                hint="Add --report DIR, or leave it out.",
+            )
         if not launching.is_main():  # which refuses for all
             return
         if self.report is not None:
@@ -91,9 +94,10 @@ def write(
     """Write what is asked for.
 
     Returns:
-        The evaluation as the page shows it, and lines that say where everything is.
+        The evaluation as the page shows it, and lines that say how the models compare, and where
+        everything is.
     """
-    if not asked.is_asked_for or not launching.is_main():
+    if not asked.needs_answers or not launching.is_main():
         return subject, []
     from covtool.reporting.paired_words import chance
 
@@ -128,14 +132,17 @@ def write(
 def write_search(
     asked: ReportOptions, subject: "RetrievalSubject", compared: "ComparedSearches | None"
 ) -> list[str]:
-    """Write the page of a search, if it is asked for; return lines that say where it is."""
-    if asked.report is None or not launching.is_main():
+    """Write the page of a search, if it is asked for; return lines as `write` does."""
+    if not launching.is_main():
         return []
     from covtool.reporting.paired_words import chance
-    from covtool.reporting.retrieval_page import write_retrieval
 
-    page = write_retrieval(subject, asked.report, compared, overwrite=asked.overwrite)
-    lines = [f"report: {page}"]
+    lines = []
+    if asked.report is not None:
+        from covtool.reporting.retrieval_page import write_retrieval
+
+        page = write_retrieval(subject, asked.report, compared, overwrite=asked.overwrite)
+        lines.append(f"report: {page}")
     if compared is not None:
         test = compared.test
         lines.append(

@@ -108,7 +108,7 @@ Against = Annotated[
     str | None,
     typer.Option(
         metavar="OTHER",
-        help="With --report: another model, on the same images. It must open by its name alone: "
+        help="Another model to compare with, on the same images. It must open by its name alone: "
         "--arch, --weights, --classifier-layer and --class-names are for MODEL.",
     ),
 ]
@@ -201,7 +201,7 @@ def command(
             from covtool.evaluation.evaluate import EvaluationRequest
 
         # Ranges of --json need the answers as well, but not what images are compared by.
-        asked |= {"attack": attacking, "keep_answers": asked_for.is_asked_for or as_json}
+        asked |= {"attack": attacking, "keep_answers": asked_for.needs_answers or as_json}
         asked["keep_directions"] = asked_for.is_asked_for
         asked["keep_inputs"] = embeddings is not None
         measure = options.request(ctx, EvaluationRequest, **asked)

@@ -12,7 +12,15 @@ from covtool.differences.recipes import FieldDifference, differing
 from covtool.documents import parse_json
 from covtool.errors import DataError, reason_of
 from covtool.regular_files import MEBIBYTE, is_regular, opened, read_text
-from covtool.run_files import ARGUMENTS, IMAGE_LIST, SUMMARY, EpochRow, epoch_rows, read_settings
+from covtool.run_files import (
+    ARGUMENTS,
+    IMAGE_LIST,
+    SUMMARY,
+    EpochRow,
+    epoch_rows,
+    notes_on_run,
+    read_settings,
+)
 
 ENVIRONMENT = "env.json"
 """Versions and device, in the folder of a run."""
@@ -53,7 +61,7 @@ class RunDifference:
         environment: Versions and devices that differ; None where a run does not say its own.
         images: Whether they were started with the same list of images; None where one has none.
         epochs: Best and last epoch of each.
-        notes: Parts that could not be compared, in sentences.
+        notes: Parts that could not be compared, and what makes an epoch doubtful, in sentences.
     """
 
     before: Path
@@ -92,7 +100,7 @@ def compare_runs(before: Path, after: Path) -> RunDifference:
 
     Raises:
         ArgumentError: A file of settings cannot be read.
-        DataError: A log is damaged, or versions and device cannot be read.
+        DataError: A log or a result is damaged, or versions and device cannot be read.
     """
     settings = [read_settings(run / ARGUMENTS) for run in (before, after)]
     shown = [
@@ -102,6 +110,8 @@ def compare_runs(before: Path, after: Path) -> RunDifference:
     environments = [_environment(run, notes) for run in (before, after)]
     epochs = [_epochs(run, one, notes) for run, one in zip((before, after), settings, strict=True)]
     images = [_images(run, notes) for run in (before, after)]
+    for run, found in zip((before, after), epochs, strict=True):
+        notes += notes_on_run(run) if found else ()
     return RunDifference(
         before=before,
         after=after,

@@ -5,7 +5,13 @@ run for a model read them. A file may be anything by then: the reading is bounde
 error that names the file and what is wrong in it.
 """
 
-from covtool.run_files.finals import FinalFigures, doubts_of, final_figures, notes_on_doubts
+from covtool.run_files.finals import (
+    FinalFigures,
+    doubts_of,
+    final_figures,
+    notes_on_doubts,
+    notes_on_run,
+)
 from covtool.run_files.logs import (
     EpochRow,
     SpectrumRow,
@@ -65,6 +71,7 @@ __all__ = [
     "named_runs",
     "notes_in",
     "notes_on_doubts",
+    "notes_on_run",
     "read_settings",
     "require_resumable",
     "runs_in",

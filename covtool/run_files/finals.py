@@ -108,13 +108,32 @@ def notes_on_doubts(
     """
     notes = []
     if guesses:
+        mean = "" if count == 1 else ", and any mean over the runs is over it as well"
         notes.append(
-            f"Even the best epoch of {_of(guesses, count)} is {GUESS}: it is only the least bad, "
-            "and any mean over the runs is over it as well."
+            f"Even the best epoch of {_of(guesses, count)} is {GUESS}: it is only the least bad"
+            f"{mean}."
         )
     if early:
         notes.append(f"{_of(early, count, starts=True)} ended early, before the last epoch.")
     return tuple(notes)
+
+
+def notes_on_run(run: Path) -> tuple[str, ...]:
+    """Return sentences on why the best or last epoch of a run may not be what it seems.
+
+    Raises:
+        DataError: Its result is damaged.
+    """
+    if not (run / RESULT).exists():
+        return (
+            f"The run {run} is not complete: its last epoch is the last so far, and a better one "
+            "may come.",
+        )
+    result = _result(run)
+    guesses, early = (
+        [run] if result.get(name) is True else [] for name in ("is_chance", "stopped_early")
+    )
+    return notes_on_doubts(1, guesses=guesses, early=early)
 
 
 def _of(names: Sequence[object], count: int, *, starts: bool = False) -> str:

@@ -186,7 +186,13 @@ def test_json_and_terminal_compare_with_another_model(model_path, data, tmp_path
     code, out, err = _run(capsys, *told, "--overwrite", "--unknown", tmp_path / "strange")
     assert code == 0, err
     assert f"{threshold:.6g}" in out
-    assert json.loads(_run(capsys, model_path, "--data", data, "--json")[1])["against"] is None
+    plain = ("--data", data, "--json")
+    assert json.loads(_run(capsys, model_path, *plain)[1])["against"] is None
+    code, out, err = _run(capsys, model_path, *plain, "--against", path)  # without a page
+    kept = json.loads(out)["against"]
+    assert code == 0, err
+    assert [kept[key] for key in ("gain", "mcnemar")] == [against[k] for k in ("gain", "mcnemar")]
+    assert f"top-1 {gain:+.2f} points against {path}" in " ".join(err.split())
 
 
 def test_a_model_without_a_gradient_is_noted(model_path, data, tmp_path, capsys) -> None:

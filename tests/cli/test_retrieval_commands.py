@@ -67,8 +67,10 @@ def test_two_models_are_compared_by_their_searches(covtool, net, people, tmp_pat
     assert against["mcnemar"] == {"only_first": 0, "only_second": 0, "p_value": 1}
     assert "1 query has no match and does not count." in against["notes"]
     assert shown["ranges"] == dict.fromkeys(("mAP", "rank-1", "rank-5", "rank-10", "rank-20"))
-    code, _, err = covtool("evaluate", net, "--data", people, "--against", net, *QUICK)
-    assert (code, "--against has no effect without --report" in err) == (2, True)
+    told = ("evaluate", net, "--data", people, "--against", net, *QUICK)  # and without a page
+    assert json.loads(covtool(*told, "--json")[1])["against"] == against
+    code, _, err = covtool(*told)
+    assert (code, "mAP +0.00 points against" in err, "report:" in err) == (0, True, False)
 
 
 def test_features_are_saved_and_searched_without_a_model(covtool, net, people, tmp_path):

@@ -60,6 +60,22 @@ def test_a_copy_of_a_run_does_not_differ(copies) -> None:
     assert found.compared == ("settings", "images", "environment", "epochs")
 
 
+def test_what_makes_the_epochs_of_a_run_doubtful_is_noted(copies, tmp_path) -> None:
+    result = tmp_path / "two" / "result.json"
+    values = json.loads(result.read_text())
+    result.write_text(json.dumps({**values, "is_chance": True, "stopped_early": True}))
+    chance, early = (note for note in compare(*copies).notes if str(tmp_path / "two") in note)
+    assert chance == (
+        f"Even the best epoch of the run {tmp_path / 'two'} is no better than a guess: it is only "
+        "the least bad."
+    )
+    assert "ended early" in early
+    assert "no better than a guess" in " ".join(covtool("diff", *copies).stderr.split())
+    result.unlink()
+    (note,) = (note for note in compare(*copies).notes if str(tmp_path / "two") in note)
+    assert "is not complete: its last epoch is the last so far" in note
+
+
 def test_another_environment_is_a_difference(copies, tmp_path) -> None:
     path = tmp_path / "two" / "env.json"
     values = json.loads(path.read_text())
@@ -106,6 +122,7 @@ def test_what_neither_has_is_not_called_equal(copies, tmp_path) -> None:
     [
         ("env.json", "{", DataError),
         ("env.json", "[1]", DataError),
+        ("result.json", "{", DataError),
         ("args.yaml", "- 1", ArgumentError),
         ("summary.csv", "epoch,x\n1\n", DataError),
     ],
