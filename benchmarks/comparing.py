@@ -6,8 +6,8 @@ For each data set every row of the comparison is measured on the test images as 
 correlation (Spearman) of the estimate with test accuracy over all rows, and the regret of the
 recommended row, which is the test accuracy of the best row minus its own. Test images choose
 nothing. A data set's rows are written when they are there, to `--rows`, and are not measured again.
-With them are the answers for each image, and the negative log-likelihood of left-out images at the
-temperature that a calibration keeps, by which rows could be ordered as well.
+With them are the answers for each image, and the left-out loss, by which rows could be ordered as
+well.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor
 
 from covtool.comparing.candidates import Subject
 from covtool.comparing.choosing import judge
@@ -30,11 +29,9 @@ from covtool.comparing.passes import keep_maps, kept_maps, map_names
 from covtool.comparing.preparing import PreparedComparison, prepare_comparison
 from covtool.comparing.request import CompareRequest
 from covtool.ops.resampling import difference_intervals
-from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.progress import silent
 from covtool.specs import ModelSource
 from covtool.specs.comparing import CompareSpec
-from covtool.surgery import classifier
 from covtool.surgery.report import measure_size
 
 SQUASH = {"crop_mode": "squash", "crop_pct": 1.0}
@@ -61,7 +58,7 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
         track=silent,
         watch=watch,
     )
-    rows, losses = [], noted_losses()
+    rows = []
     for fit in Fitting(subject, stores["train"], how).every(subject.candidates):
         plan = fit.candidate.plan
         head = HeadOnMaps(fit.converted, plan, stores["test"], map_names(plan))
@@ -75,7 +72,7 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
                 "label": fit.candidate.label,
                 "left_out": fit.figure,
                 "right": fit.values.int().tolist(),
-                "left_out_loss": losses[-1],
+                "left_out_loss": fit.left_out_loss,
                 "test": 100 * torch.cat(right).double().mean().item(),
                 "test_right": torch.cat(right).int().tolist(),
                 "gflops": measure_size(fit.converted, subject.opened.recipe.input).flops / 1e9,
@@ -84,20 +81,6 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
         )
         print(rows[-1]["label"], rows[-1]["left_out"], rows[-1]["test"], flush=True)
     return rows
-
-
-def noted_losses() -> list[float]:
-    """Have calibrations note the negative log-likelihood of left-out images, in turn."""
-    losses: list[float] = []
-
-    def noting(logits: Tensor, labels: Tensor) -> TemperatureFit | None:
-        found = fit_held_out(logits, labels)
-        scaled = logits if found is None else logits / found.temperature
-        losses.append(torch.nn.functional.cross_entropy(scaled.double(), labels).item())
-        return found
-
-    classifier.fit_held_out = noting
-    return losses
 
 
 def measure(models: list[str], data: Path, spec: CompareSpec) -> dict:
@@ -188,11 +171,12 @@ def main() -> None:
 def print_table(name: str, found: dict) -> None:
     """Print a data set's rows and what they say, in Markdown."""
     print(f"\n### {name}, {found['images']} training images\n")
-    print("| head | features | GFLOPs | left-out | test |\n| --- | ---: | ---: | ---: | ---: |")
+    print("| head | features | GFLOPs | left-out | loss | test |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for row in sorted(found["rows"], key=lambda row: -row["left_out"]):
         print(
             f"| `{row['label']}` | {row['features']:,} | {row['gflops']:.2f} "
-            f"| {row['left_out']:.1f} % | {row['test']:.1f} % |"
+            f"| {row['left_out']:.1f} % | {row['left_out_loss']:.3f} | {row['test']:.1f} % |"
         )
     told = {
         key: f"{value:.1f}" if key.startswith("regret") and isinstance(value, float) else value

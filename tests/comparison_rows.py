@@ -21,6 +21,7 @@ def compared_row(label: str, figure: float, **choices: Any) -> ComparedRow:
         "interval": (figure - 3, figure + 3),
         "difference": 0.0,
         "difference_interval": (-1.0, 1.0),
+        "left_out_loss": 1.5,
         "features": 1280,
         "parameters": 4_000_000,
         "gflops": 0.4,

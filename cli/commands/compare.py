@@ -241,7 +241,9 @@ def _show(done: "Comparison", *, wide: bool) -> None:
     rows = [[cell for _, cell in _cells(row, done.metric, wide=wide)] for row in done.rows]
     render.table(_title(done), columns, rows)
     if not wide and render.stdout().is_terminal:  # a hint for people, not for a file or a program
-        render.note("note: --wide shows ranges of the differences, features, parameters, memory.")
+        render.note(
+            "note: --wide shows ranges of the differences, loss, features, parameters, memory."
+        )
     for row in done.left_out:
         render.note(f"left out: {row.label}: {row.reason}")
     row, cheapest = done.recommended, done.cheapest
@@ -254,6 +256,11 @@ def _show(done: "Comparison", *, wide: bool) -> None:
         render.line(
             f"The cheapest of those marked *: {cheapest.label}, {cheapest.difference:.1f} points, "
             f"{cheapest.gflops:.2f} in place of {row.gflops:.2f} GFLOPs"
+        )
+    if (likeliest := done.likeliest) not in (None, row):
+        render.line(
+            f"The smallest left-out loss: {likeliest.label}, {likeliest.left_out_loss:.3f} in "
+            f"place of {row.left_out_loss:.3f}"
         )
     spent = done.seconds
     render.note(
@@ -293,6 +300,8 @@ def _cells(row: "ComparedRow", metric: str, *, wide: bool) -> Iterator[tuple[str
     if row.rank_1 is not None:
         yield "rank-1 (%)", f"{row.rank_1:.1f}"
     if wide:
+        if row.left_out_loss is not None:
+            yield "loss", f"{row.left_out_loss:.3f}"
         yield "features", f"{row.features:,}"
         yield "parameters", f"{row.parameters:,}"
     yield "GFLOPs", f"{row.gflops:.2f}"

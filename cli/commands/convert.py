@@ -229,6 +229,10 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
             [
                 ("images", done.images),
                 ("left-out top-1", f"{done.left_out_top_1:.1f} %"),
+                (
+                    "left-out loss",
+                    None if done.left_out_loss is None else f"{done.left_out_loss:.3f}",
+                ),
                 ("solved for", f"{done.system_size:,} {solved}"),
                 ("features", _how_kept(done.projected, done.kept_features)),
                 ("exact solution", _exact_memory(done)),

@@ -207,6 +207,7 @@ def _judged(
             difference=judged.difference,
             difference_interval=judged.difference_interval,
             rank_1=row.rank_1,
+            left_out_loss=row.left_out_loss,
             projected_to=row.projected_to,
             features=row.candidate.plan.in_features,
             parameters=row.costs.parameters,

@@ -35,7 +35,8 @@ class MeasuredRow:
             or its average precision as a query.
         figure: Mean of them, percent; of left-out images as `convert` prints it.
         rank_1: Share of queries whose first image is a match, percent; None without a search.
-        projected_to: See `ComparedRow`.
+        left_out_loss: See `ComparedRow`.
+        projected_to: See there.
         costs: What the converted network costs.
     """
 
@@ -44,6 +45,7 @@ class MeasuredRow:
     values: Tensor
     figure: float
     rank_1: float | None
+    left_out_loss: float | None
     projected_to: int | None
     costs: Costs
 
@@ -96,7 +98,8 @@ class FittedHead:
         values: What each image gets; see `MeasuredRow`.
         figure: Mean of them, percent.
         rank_1: See `MeasuredRow`.
-        projected_to: See `ComparedRow`.
+        left_out_loss: See `ComparedRow`.
+        projected_to: See there.
     """
 
     candidate: Candidate
@@ -105,6 +108,7 @@ class FittedHead:
     values: Tensor
     figure: float
     rank_1: float | None = None
+    left_out_loss: float | None = None
     projected_to: int | None = None
 
 
@@ -118,6 +122,7 @@ def measured_row(subject: Subject, fit: FittedHead, how: Measuring) -> MeasuredR
         values=fit.values,
         figure=fit.figure,
         rank_1=fit.rank_1,
+        left_out_loss=fit.left_out_loss,
         projected_to=fit.projected_to,
         costs=costs,
     )
@@ -192,6 +197,7 @@ def _fitted(
         head=head,
         values=fit.right.cpu().double(),
         figure=fit.result.left_out_top_1,
+        left_out_loss=fit.result.left_out_loss,
         projected_to=fit.result.system_size if fit.result.projected else None,
     )
     return fitted if how.search is None else _searched(fitted, how.search, store)
@@ -206,7 +212,8 @@ def _searched(fitted: FittedHead, search: TrainingSearch, store: MapStore) -> Fi
         values=found.average_precisions,
         figure=found.mean_average_precision,
         rank_1=found.rank_1,
-        projected_to=None,  # a search needs no classifier
+        left_out_loss=None,  # a search needs no classifier
+        projected_to=None,
     )
 
 

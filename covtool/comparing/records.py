@@ -30,6 +30,8 @@ class ComparedRow:
         difference: Of the figure to that of the best row, points; 0 or less.
         difference_interval: Of the difference, the same images in both rows; NaN likewise.
         rank_1: For retrieval, percent; None for classification.
+        left_out_loss: Mean negative log-likelihood of the left-out images in nats, at the
+            temperature that a calibration keeps; None for retrieval.
         projected_to: Directions that the classifier's inputs were projected to, since no exact
             solution fits the bound on memory: the figure is approximate. None where it is exact.
         features: Inputs of the classifier.
@@ -55,6 +57,7 @@ class ComparedRow:
     difference: float
     difference_interval: Interval
     rank_1: float | None = None
+    left_out_loss: float | None = None
     projected_to: int | None = None
     features: int
     parameters: int
@@ -142,6 +145,12 @@ class Comparison:
     def recommended(self) -> ComparedRow | None:
         """The row to convert; None without rows."""
         return next((row for row in self.rows if row.recommended), None)
+
+    @property
+    def likeliest(self) -> ComparedRow | None:
+        """The row with the smallest left-out loss; None where there is no loss."""
+        rows = (row for row in self.rows if row.left_out_loss is not None)
+        return min(rows, key=lambda row: row.left_out_loss, default=None)
 
     @property
     def cheapest(self) -> ComparedRow | None:

@@ -10,7 +10,8 @@ from covtool.comparing.records import ComparedRow, Comparison, LeftOutRow
 
 COLUMNS = (
     *("label", "checkpoint", "img_size", "taps", "head", "metric", "figure", "low", "high"),
-    *("difference", "difference_low", "difference_high", "rank_1", "queries", "projected_to"),
+    *("difference", "difference_low", "difference_high", "rank_1", "left_out_loss"),
+    *("queries", "projected_to"),
     *(
         "features",
         "parameters",
@@ -60,10 +61,11 @@ def _line(row: ComparedRow | LeftOutRow) -> dict[str, object]:
 
 
 def _figures(row: ComparedRow, comparison: Comparison) -> dict[str, object]:
-    numbers = ("figure", "difference", "rank_1", "projected_to", "features", "parameters")
+    numbers = ("figure", "difference", "rank_1", "left_out_loss", "projected_to")
+    sizes = ("features", "parameters")
     marks = ("gflops", "ms_per_image", "memory_mib", "near_best", "on_front", "recommended")
     return {
-        **{name: getattr(row, name) for name in (*numbers, *marks)},
+        **{name: getattr(row, name) for name in (*numbers, *sizes, *marks)},
         "metric": comparison.metric,
         "queries": comparison.queries,
         "low": row.interval[0],

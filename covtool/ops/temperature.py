@@ -115,8 +115,28 @@ def fit_held_out(logits: Tensor, labels: Tensor) -> TemperatureFit | None:
     """
     if not len(labels) or bool((labels == labels[0]).all()) or not logits.isfinite().all():
         return None
-    every = ceil(logits.numel() / MOST_LOGITS)
-    return fit_temperature(logits[::every], labels[::every])
+    return fit_temperature(*_some(logits, labels))
+
+
+def held_out_loss(logits: Tensor, labels: Tensor, fit: TemperatureFit) -> float:
+    """Return the mean negative log-likelihood of the images that a temperature was chosen on.
+
+    It is in nats, and at that temperature: what the order of the logits is worth, whatever their
+    scale. It is a proper score: the true probabilities have the least expectation of it.
+
+    Args:
+        logits: Shape (N, K), as `fit_held_out` was given them.
+        labels: Shape (N,), likewise.
+        fit: What it returned.
+
+    Source:
+        Gneiting, Raftery. "Strictly Proper Scoring Rules, Prediction, and Estimation", JASA 2007.
+    """
+    logits, labels = _some(logits, labels)
+    rows = max(_CHUNK // logits.shape[1], 1)
+    parts = zip(logits.split(rows), labels.split(rows), strict=True)
+    losses = (negative_log_likelihood(*part, fit.temperature).sum().item() for part in parts)
+    return sum(losses) / len(labels)
 
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
@@ -128,6 +148,12 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor, temperature: float =
         temperature: Number that logits are divided by.
     """
     return F.cross_entropy(logits.double() / temperature, labels, reduction="none")
+
+
+def _some(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return every so many rows, `MOST_LOGITS` at most."""
+    every = ceil(logits.numel() / MOST_LOGITS)
+    return logits[::every], labels[::every]
 
 
 def _checked(logits: Tensor, labels: Tensor) -> Tensor:

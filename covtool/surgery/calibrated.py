@@ -15,6 +15,8 @@ class CalibrationResult:
         images: Images it was done with.
         left_out_top_1: Estimate of the accuracy on new images, percent: each image judged by
             the classifier that was solved without it.
+        left_out_loss: Mean negative log-likelihood of the same, in nats, at the temperature of
+            `predictions`; None without one.
         penalty: λ of the ridge regression.
         side: ``rows`` (the dual, a system of as many unknowns as images) or ``features``.
         system_size: Unknowns of the system that was solved.
@@ -33,6 +35,7 @@ class CalibrationResult:
 
     images: int
     left_out_top_1: float
+    left_out_loss: float | None
     penalty: float
     side: str
     system_size: int

@@ -175,6 +175,7 @@ def _fit_classifier_(
     result = CalibrationResult(
         images=solved.images,
         left_out_top_1=solved.left_out_top_1,
+        left_out_loss=solved.left_out_loss,
         penalty=solved.penalty,
         side=solved.side,
         system_size=solved.system_size,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from covtool.allocator import giving_back
 from covtool.ops.nystrom import Subspace
 from covtool.ops.ridge import Batches, Side, fit_ridge, fit_ridge_by_batches, mistakes
-from covtool.ops.temperature import TemperatureFit, fit_held_out
+from covtool.ops.temperature import TemperatureFit, fit_held_out, held_out_loss
 from covtool.surgery.calibration_memory import MemoryPlan
 
 _SOFTENING = 4  # of the likeliest scale: sharper logits make the first training steps too large
@@ -47,6 +47,7 @@ class SolvedClassifier:
     right: Tensor
     images: int
     left_out_top_1: float
+    left_out_loss: float | None
     penalty: float
     side: Side
     system_size: int
@@ -89,18 +90,20 @@ def solve_classifier(
     judged = seen[:: fit.every]
     temperature = _temperature(fit.left_out, judged)
     right = fit.answers == seen
+    # Of the logits as the file has them: the classifier is scaled by the other temperature.
+    predictions, loss = _predictions(temperature * fit.left_out, judged)
     return SolvedClassifier(
         weight=temperature * weight,
         bias=temperature * fit.bias,
         right=right,
         images=len(right),
         left_out_top_1=100 * right.double().mean().item(),
+        left_out_loss=loss,
         penalty=fit.penalty,
         side=fit.side,
         system_size=len(right) if fit.side == "rows" else fit.weight.shape[1],
         temperature=temperature,
-        # Of the logits as the file has them: the classifier is scaled by the other one.
-        predictions=fit_held_out(temperature * fit.left_out, judged),
+        predictions=predictions,
     )
 
 
@@ -115,6 +118,12 @@ def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tens
         all_features[rows_here], all_targets[rows_here] = features, targets
         filled += len(features)
     return all_features[:filled], all_targets[:filled]
+
+
+def _predictions(logits: Tensor, labels: Tensor) -> tuple[TemperatureFit | None, float | None]:
+    """Return the temperature of predictions by left-out logits, and their loss at it."""
+    fit = fit_held_out(logits, labels)
+    return fit, None if fit is None else held_out_loss(logits, labels, fit)
 
 
 def _temperature(left_out: Tensor, labels: Tensor) -> float:

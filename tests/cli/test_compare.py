@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from csv import DictReader
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -55,9 +56,13 @@ def test_table_marks_rows_and_ends_with_the_command_to_type(checkpoint, data, ca
     assert called(*shlex.split(line)[1:], "-o", "out.safetensors") == 0
 
 
-@pytest.mark.parametrize("rank_1", [None, 50.0], ids=["classes", "identities"])
-def test_the_table_fits_into_eighty_columns_and_wide_adds_to_it(rank_1) -> None:
-    row = compared_row("effnet isqrt:dim=256 @ blocks.6.0.conv_pwl", 71.2, rank_1=rank_1)
+@pytest.mark.parametrize(
+    "figures",
+    [{"left_out_loss": 0.75}, {"left_out_loss": None, "rank_1": 50.0}],
+    ids=["classes", "identities"],
+)
+def test_the_table_fits_into_eighty_columns_and_wide_adds_to_it(figures) -> None:
+    row = compared_row("effnet isqrt:dim=256 @ blocks.6.0.conv_pwl", 71.2, **figures)
     found = {}
     for wide in (False, True):
         titles, cells = zip(*compare._cells(row, "left-out top-1", wide=wide), strict=True)
@@ -66,7 +71,10 @@ def test_the_table_fits_into_eighty_columns_and_wide_adds_to_it(rank_1) -> None:
             numeric = [title not in ("", "head", "95 %") for title in titles]
             assert widths(titles, [cells], 80, numeric=numeric) is not None
     assert [title for title in found[True] if title in found[False]].count("95 %") == 2
-    assert set(found[True]) - set(found[False]) == {"features", "parameters", "MiB"}
+    added = set(found[True]) - set(found[False])
+    assert added == {"features", "parameters", "MiB"} | (
+        {"loss"} if row.left_out_loss is not None else set()
+    )
 
 
 def test_json_is_one_object(checkpoint, data, capsys) -> None:
@@ -74,7 +82,9 @@ def test_json_is_one_object(checkpoint, data, capsys) -> None:
     found = json.loads(capsys.readouterr().out)
     rows = found["comparison"]["rows"]
     best = next(row for row in rows if row["recommended"])
-    assert found["converted"]["calibration"]["left_out_top_1"] == best["figure"]
+    calibration = found["converted"]["calibration"]
+    assert calibration["left_out_top_1"] == best["figure"]
+    assert calibration["left_out_loss"] == best["left_out_loss"] > 0
     assert Path("out.safetensors").exists()
 
 
@@ -110,6 +120,7 @@ def test_identities_are_told_with_their_queries_and_that_they_are_few(
     assert called(*asked(checkpoint, listed, "--tap", "bn2", "--json")) == 0
     found = json.loads(capsys.readouterr().out)["comparison"]
     assert found["queries"] == 20
+    assert {row["left_out_loss"] for row in found["rows"]} == {None}
     assert any("an interval needs 5" in note for note in found["notes"])
 
 
@@ -122,6 +133,17 @@ def test_enough_images_are_told_by_the_noise_and_few_are_not(capsys) -> None:
     assert compare._on_noise(comparison_of(few)).startswith("* too few images")
 
 
+def test_the_smallest_loss_is_named_where_another_row_is_recommended(capsys) -> None:
+    chosen = compared_row("gap", 60, recommended=True, left_out_loss=1.2)
+    for loss, is_named in ((1.1, True), (1.3, False), (None, False)):
+        rows = [chosen, compared_row("mpn", 60, left_out_loss=loss)]
+        compare._show(comparison_of(rows), wide=False)
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ("The smallest left-out loss: mpn, 1.100 in place of 1.200" in shown) is is_named
+    searched = comparison_of([replace(chosen, left_out_loss=None, rank_1=50.0)])
+    assert searched.likeliest is None
+
+
 def test_rows_that_cannot_be_drawn_are_in_the_notes() -> None:
     rows = [compared_row("gap", 60), compared_row("mpn", 40, ms_per_image=math.nan)]
     done = compare._written(comparison_of(rows), None, Path("rows.svg"), overwrite=False)
@@ -131,6 +153,8 @@ def test_rows_that_cannot_be_drawn_are_in_the_notes() -> None:
 def test_files_are_written_and_not_replaced(checkpoint, data, capsys) -> None:
     assert called(*asked(checkpoint, data, "--csv", "rows.csv")) == 0
     assert Path("rows.csv").read_text().count("\n") == 7
+    with Path("rows.csv").open() as file:
+        assert all(float(row["left_out_loss"]) > 0 for row in DictReader(file))
     assert called(*asked(checkpoint, data, "--csv", "rows.csv")) == 2
     assert "already exists" in capsys.readouterr().err
 

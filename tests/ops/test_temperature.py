@@ -11,7 +11,9 @@ from covtool.errors import ArgumentError, NonFiniteError, ShapeError
 from covtool.ops.temperature import (
     COLDEST,
     HOTTEST,
+    fit_held_out,
     fit_temperature,
+    held_out_loss,
     negative_log_likelihood,
 )
 
@@ -137,3 +139,23 @@ def test_the_likelihood_is_that_of_scipy() -> None:
         found = negative_log_likelihood(logits.float(), labels, temperature)
         expected = loss(logits.float().double(), labels, temperature)
         assert_close(found.mean().item(), expected, **FLOAT64)
+
+
+def test_the_loss_of_held_out_images_is_that_of_those_the_temperature_was_chosen_on(
+    monkeypatch,
+) -> None:
+    logits, labels = drawn(3.0)
+    fit = fit_held_out(logits, labels)
+    found = held_out_loss(logits, labels, fit)
+    assert found == pytest.approx(loss(logits, labels, fit.temperature), rel=1e-12)
+    # It is the same whatever the scale, and less than at any other temperature.
+    again = held_out_loss(20 * logits, labels, fit_held_out(20 * logits, labels))
+    assert again == pytest.approx(found, rel=1e-9)
+    assert found < min(loss(logits, labels, f * fit.temperature) for f in (0.9, 1.1))
+    monkeypatch.setattr("covtool.ops.temperature._CHUNK", 7 * 30)
+    assert held_out_loss(logits, labels, fit) == pytest.approx(found, rel=1e-12)
+    monkeypatch.setattr("covtool.ops.temperature.MOST_LOGITS", 7 * 100)  # every fourth image
+    few = fit_held_out(logits, labels)
+    expected = loss(logits[::4], labels[::4], few.temperature)
+    assert few.images == 100
+    assert held_out_loss(logits, labels, few) == pytest.approx(expected, rel=1e-12)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.special import log_softmax
 from tolerances import EXACT, FLOAT32_CHAIN
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -59,6 +60,9 @@ def test_classifier_is_the_ridge_regression_of_the_pooled_features(
     assert_close(classifier.weight.detach(), expected, rtol=1e-3, atol=1e-4)
     assert result.images == 36
     assert result.penalty == pytest.approx(fit.penalty, rel=1e-3)
+    logits = result.temperature * fit.left_out.double() / result.predictions.temperature
+    likely = log_softmax(logits.numpy(), axis=1)[range(36), labels]
+    assert result.left_out_loss == pytest.approx(-likely.mean(), rel=1e-3)
 
 
 def test_calibrated_head_tells_the_classes_apart_better_than_chance(network: nn.Module) -> None:
