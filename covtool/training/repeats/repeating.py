@@ -1,6 +1,6 @@
 """A run with several seeds and on several folds: all started, or gone on with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,9 +10,11 @@ from typing import Any
 from covtool.data.datasets.class_findings import notes_on_classes
 from covtool.data.datasets.duplicates import notes_on_equal_folds
 from covtool.data.datasets.folding import FoldedData, read_folds
+from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.errors import ArgumentError, CovtoolError, DataError, NonFiniteError
 from covtool.processes import Processes, joined
+from covtool.progress import Track
 from covtool.run_files import ARGUMENTS, FOLDS, PREDICTIONS, REPEATS, RESULT, read_settings
 from covtool.run_files.places import require_run_place
 from covtool.specs import FinetuneRequest
@@ -33,6 +35,7 @@ from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.kept_notes import KeptNotes
 from covtool.training.run.logs import earlier_notes
 from covtool.training.run.observer import Observer, SilentObserver, observer_for
+from covtool.training.start.data_notes import DataNotes
 from covtool.training.start.finetune import (
     DryRunResult,
     Images,
@@ -61,6 +64,7 @@ class _All:
     observer: Observer
     processes: Processes
     kept: KeptNotes
+    data_notes: DataNotes
 
     def images(self, repeat: Repeat, request: FinetuneRequest) -> Images | None:
         """Return the images of a run; None for what the data set holds."""
@@ -90,9 +94,9 @@ def repeat_finetune(request: FinetuneRequest, *, observer: Observer | None = Non
         repeats = plan_repeats(request)
         wanted = Path(request.output), request.command, request.experiment
         processes.main(lambda: require_run_place(*wanted))
-        folded = (
-            None if request.repeats.folds is None else _cut(request, repeats, observer, processes)
-        )
+        folded, data_notes = None, DataNotes()
+        if request.repeats.folds is not None:
+            folded, data_notes = _cut(request, repeats, observer, processes)
         create = RepeatsDirectory.create
         path = processes.main(lambda: create(*wanted[:2], name_of(request)).path)
         runs = _All(
@@ -102,6 +106,7 @@ def repeat_finetune(request: FinetuneRequest, *, observer: Observer | None = Non
             observer=observer,
             processes=processes,
             kept=kept,
+            data_notes=data_notes,
         )
         try:
             processes.main(lambda: runs.directory.describe(request.to_arguments(), folded))
@@ -149,6 +154,7 @@ def resume_repeats(
             observer=observer,
             processes=processes,
             kept=kept,
+            data_notes=DataNotes(),
         )
         return _all(_as_recorded(runs), plan_repeats(request), arguments=request.to_arguments())
 
@@ -165,21 +171,26 @@ def plan_first(request: FinetuneRequest, *, observer: Observer | None = None) ->
 
 def _cut(
     request: FinetuneRequest, repeats: Sequence[Repeat], observer: Observer, processes: Processes
-) -> FoldedData:
-    """Return the folds of a data set, once each of them is known to be of use."""
+) -> tuple[FoldedData, DataNotes]:
+    """Return the folds of a data set, once each is known to be of use, and the notes on it."""
     folded = cut_into_folds(request)
-    for note in folded.whole.notes:  # once, not for each fold
-        observer.on_note(note)
-    if not isinstance(folded.whole, RetrievalLayout):
-        for note in notes_on_classes(folded.whole):
-            observer.on_note(note)
-        compare = partial(notes_on_equal_folds, folded.whole, folded.numbers)
-        for note in processes.main(lambda: compare(track=observer.track)):
-            observer.on_note(note)
+    data_notes = DataNotes(partial(_notes_on_folds, folded))
+    data_notes.give(folded.whole, observer, processes)  # once, not for each fold
     folded = replace(folded, whole=replace(folded.whole, notes=()))
     for repeat in repeats:
         require_judgeable(folded.part(repeat.fold), request, SilentObserver())
-    return folded
+    return folded, data_notes
+
+
+def _notes_on_folds(
+    folded: FoldedData, _: DataLayout, processes: Processes, track: Track
+) -> Iterator[str]:
+    """Yield the notes on a data set that is cut into folds, of which each run has a part."""
+    yield from folded.whole.notes
+    if not isinstance(folded.whole, RetrievalLayout):
+        yield from notes_on_classes(folded.whole)
+        compare = partial(notes_on_equal_folds, folded.whole, folded.numbers)
+        yield from processes.main(partial(compare, track=track))
 
 
 def _as_recorded(runs: _All) -> _All:
@@ -200,8 +211,11 @@ def _as_recorded(runs: _All) -> _All:
                 f"{root} does not hold the images that the folds in {file} are of.",
                 hint="Bring them back as they were, or start new runs.",
             )
-    # Notes on the data set were given when the runs were started.
-    return replace(runs, folded=replace(recorded, whole=replace(recorded.whole, notes=())))
+    # Notes from reading the data set were given when the runs were started.
+    folded = replace(recorded, whole=replace(recorded.whole, notes=()))
+    is_resumed = runs.folded is None
+    notes = DataNotes(partial(_notes_on_folds, folded)) if is_resumed else runs.data_notes
+    return replace(runs, folded=folded, data_notes=notes)
 
 
 def _with_seeds(saved: dict[str, Any], seeds: int | None, observer: Observer) -> dict[str, Any]:
@@ -246,7 +260,7 @@ def _each(runs: _All, repeats: Sequence[Repeat], arguments: dict[str, Any] | Non
         main(directory.forget_outcome)
         runs.kept.announce(f"Run {number} of {len(repeats)}: {repeat.name}.")
         try:
-            _one(runs, repeat, is_first=number == 1)
+            _one(runs, repeat)
         except NonFiniteError as problem:
             # The others are as good as they would be without it, and took as long.
             diverged.append((repeat, problem.message))
@@ -269,7 +283,7 @@ def _each(runs: _All, repeats: Sequence[Repeat], arguments: dict[str, Any] | Non
     return main(lambda: write_outcome(directory, repeats, runs.kept.notes))
 
 
-def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
+def _one(runs: _All, repeat: Repeat) -> None:
     """Start a run, or go on with it; then write what its model takes its fold for."""
     directory, processes = runs.directory, runs.processes
     path = directory.run(repeat.name)
@@ -289,7 +303,7 @@ def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
                 runs.observer,
                 processes,
                 images=images,
-                is_told=_is_told(runs, is_first=is_first),
+                data_notes=_data_notes(runs),
             )
         finally:
             if processes.is_main:
@@ -323,12 +337,12 @@ def _with_rate_of_fold(runs: _All, repeat: Repeat, request: FinetuneRequest) -> 
     return request.model_copy(update={"training": training})
 
 
-def _is_told(runs: _All, *, is_first: bool) -> bool:
-    """Return whether what a run would say of its data set was said for all runs."""
+def _data_notes(runs: _All) -> DataNotes | None:
+    """Return the notes on the data set of all runs; None where each has one of its own."""
     if runs.folded is not None:
-        return not runs.folded.is_searched  # of a search, each fold is another one
+        return None if runs.folded.is_searched else runs.data_notes
     # Each seed draws other images to validate on.
-    return not is_first and runs.request.training.val_fraction is None
+    return runs.data_notes if runs.request.training.val_fraction is None else None
 
 
 def _is_complete(runs: _All, repeat: Repeat) -> bool:

@@ -16,7 +16,7 @@ from covtool.specs.optimization import AUTO
 from covtool.training.parts.rate_choice import RangeTest, choose_rate
 from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.observer import Observer, observer_for
-from covtool.training.start.data_notes import note_data
+from covtool.training.start.data_notes import DataNotes
 from covtool.training.start.model_defaults import resolve_for_model
 from covtool.training.start.prepare import (
     Material,
@@ -77,7 +77,7 @@ def _found(request: FinetuneRequest, observer: Observer, processes: Processes) -
     output, name = Path(request.output), request.experiment
     processes.main(lambda: require_run_place(output, FOLDER, name))
     layout = read_layout(request, observer)
-    note_data(layout, observer, processes)
+    DataNotes().give(layout, observer, processes)
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
     material = gather(opened, request, layout, observer, processes)

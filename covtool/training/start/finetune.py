@@ -26,7 +26,7 @@ from covtool.training.run.kept_notes import KeptNotes
 from covtool.training.run.observer import Observer, TrainingPlan, observer_for
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
-from covtool.training.start.data_notes import note_data
+from covtool.training.start.data_notes import DataNotes
 from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.start.find_rate import with_found_rate
 from covtool.training.start.images import without_cache
@@ -118,7 +118,7 @@ def train_from_start(
     processes: Processes,
     *,
     images: Images | None = None,
-    is_told: bool = False,
+    data_notes: DataNotes | None = None,
 ) -> FinetuneResult:
     """Train from the first update on.
 
@@ -129,7 +129,7 @@ def train_from_start(
         observer: Observer of the run.
         processes: Processes that train together.
         images: Images that this run was to have; None for what the data set holds.
-        is_told: Whether the data set was looked through already, for other runs on it.
+        data_notes: Notes on the data set, of all runs on it; None for a run of its own.
 
     Raises:
         CovtoolError: As `finetune`.
@@ -142,8 +142,7 @@ def train_from_start(
         wanted = Path(request.output), request.command, request.experiment
         processes.main(lambda: require_run_place(*wanted))
     layout, left_out = images or (read_layout(request, observer), None)
-    if not is_told:
-        note_data(layout, observer, processes)
+    (data_notes or DataNotes()).give(layout, observer, processes)
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
     material = gather(opened, request, layout, observer, processes, left_out=left_out)
@@ -225,7 +224,7 @@ def _planned(request: FinetuneRequest, observer: Observer, processes: Processes)
             hint="--find-lr in place of both makes the range test alone.",
         )
     layout = read_layout(request, observer)
-    note_data(layout, observer, processes)
+    DataNotes().give(layout, observer, processes)
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
     request = without_cache(layout, opened.recipe.input, request, observer, processes)

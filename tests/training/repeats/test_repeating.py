@@ -12,6 +12,7 @@ from training_runs import Recorder, content, make_request, power_cut, press_ctrl
 
 from covtool.auditing import AuditRequest, audit
 from covtool.checkpoints.run_models import find_in_run
+from covtool.data.datasets import duplicates
 from covtool.errors import (
     ArgumentError,
     CheckpointError,
@@ -194,6 +195,33 @@ def test_what_the_runs_have_noted_is_kept_with_their_names(data, tmp_path) -> No
     assert more.notes[: len(result.notes)] == result.notes
     assert "--seeds changes from 2 to 3." in more.notes
     assert more.notes[-1].startswith("The runs were not all started with the same images")
+
+
+@pytest.mark.parametrize("kind", ["seeds", "folds"])
+def test_each_run_keeps_what_was_noted_of_their_data_once(
+    data, tmp_path, monkeypatch, kind
+) -> None:
+    own = shutil.copytree(data, tmp_path / data.name)
+    for copy in ("train/red/1.png", "train/red/2.png", "val/red/0.png"):
+        shutil.copy(own / "train/red/0.png", own / copy)
+    looked, look = [], duplicates.equal_files
+
+    def counted(*given, **named):
+        looked.append(given)
+        return look(*given, **named)
+
+    monkeypatch.setattr(duplicates, "equal_files", counted)
+    request = make_request(own, tmp_path, **{kind: 2}, epochs=1, experiment="e")
+    observer = Recorder(at_epoch=1, do=power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        repeat_finetune(request, observer=observer)
+    assert len(looked) == 1
+    result = resume_repeats(tmp_path / "finetune/e")
+    assert len(looked) == 2
+    (note,) = (text for text in result.notes if "byte for byte" in text)
+    assert observer.notes.count(note) == 1
+    for run in result.runs:
+        assert note in json.loads((run.run / "result.json").read_text())["notes"]
 
 
 def test_more_epochs_and_more_seeds_are_added(data, tmp_path) -> None:
