@@ -5,8 +5,9 @@
 WEIGHTS are EfficientNet-Lite0's. Rates are chosen by the loss on a fifth of the training images,
 which no figure of the table comes from; with them each arm is trained on all training images, with
 three seeds, and measured on the test images after its last epoch. Rows are added to --rows as they
-come, and a later start of the same command goes on with them, on whatever machine. The table of
-what is there is printed at the end, and without anything being trained by --print.
+come, and a later start of the same command goes on with them, on whatever machine; where DIR is
+still there, within a run too. The table of what is there is printed at the end, and without
+anything being trained by --print.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from covtool.specs import (
     ModelSource,
     TrainingSpec,
 )
-from covtool.training import finetune
+from covtool.training import finetune, resume_finetune
 
 ROWS = Path(__file__).parent / "results/calibrated-finetuning.jsonl"
 SIDE, FOLDS = 224, 5
@@ -132,8 +133,10 @@ class Study:
     def trained(
         self, name: str, images: Path, settings: dict[str, Any], *, seed: int, epochs: int
     ) -> dict[str, Any]:
-        """Train once; return figures in percent and nats, of the last epoch."""
+        """Train once, or go on; return figures in percent and nats, of the last epoch."""
         arm, begin = ARMS[name], time.perf_counter()
+        words = (images.stem, name.replace(", ", "-"), *map(str, settings.values()), str(seed))
+        started = self.arguments.work / "runs/finetune" / "-".join((*words, f"{epochs}-epochs"))
         request = FinetuneRequest(
             model=str(self.start_of(name, images)),
             data=str(images),
@@ -145,9 +148,10 @@ class Study:
             loading=LoadingSpec(cache="ram"),
             images=InputOverrides(img_size=SIDE),
             output=str(self.arguments.work / "runs"),
+            experiment=started.name,
         )
         try:
-            result = finetune(request)
+            result = resume_finetune(started) if started.exists() else finetune(request)
         except NonFiniteError as problem:
             return {"diverged": problem.message}
         with (result.directory / "summary.csv").open() as file:
@@ -156,7 +160,7 @@ class Study:
             "top_1": float(curve[-1]["eval_top1"]),
             "loss": float(curve[-1]["eval_loss"]),
             "curve": [round(float(row["eval_top1"]), 2) for row in curve],
-            "seconds": round(time.perf_counter() - begin),
+            "seconds": round(time.perf_counter() - begin),  # since the last start
         }
         if arm.head is not None:  # the classifier that training gave, in place of the solved one
             state = result.directory / "checkpoints/last.pt"
