@@ -6,8 +6,10 @@ million reads a million inodes.
 
 import os
 from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Set as AbstractSet
+from itertools import filterfalse, islice
 from stat import S_ISLNK
+from typing import NamedTuple
 
 from covtool.data.datasets.image_paths import ImagePaths
 from covtool.regular_files import is_regular
@@ -21,12 +23,14 @@ _TIMES = 8
 def all_are_files(paths: ImagePaths) -> bool:
     """Return whether each path leads to a regular file, perhaps by a link."""
     for folder, count, parts in paths.by_folder():
-        entries = _entries(folder, count)
-        for place, name in enumerate(name for _, names in parts for name in names):
+        entries, is_first = _entries(folder, count), True
+        for _, names in parts:
             # The first one in any case: a folder may let its entries be seen and none be opened.
-            is_known = place > 0 and entries.get(name) is False
-            if not is_known and not is_regular(folder + name):
+            looked_at = names[:1] if is_first else []
+            looked_at += filterfalse(entries.files.__contains__, names)
+            if not all(is_regular(folder + name) for name in looked_at):
                 return False
+            is_first = False
     return True
 
 
@@ -38,29 +42,43 @@ def links_among(paths: ImagePaths) -> Iterator[int]:
     """
     for folder, count, parts in paths.by_folder():
         entries = _entries(folder, count)
-        for place, name in chain.from_iterable(zip(*part, strict=True) for part in parts):
-            is_link = entries.get(name)
-            if is_link is None:
-                is_link = S_ISLNK(os.lstat(folder + name).st_mode)
-            if is_link:
-                yield place
+        for places, names in parts:
+            if entries.files.issuperset(names):
+                continue
+            for place, name in zip(places, names, strict=True):
+                if name in entries.links or (
+                    name not in entries.files and S_ISLNK(os.lstat(folder + name).st_mode)
+                ):
+                    yield place
 
 
-def _entries(folder: str, count: int) -> dict[str, bool]:
-    """Return a folder's files and links by name, and whether each is a link; perhaps not of all.
+class _Entries(NamedTuple):
+    """Names of some entries of a folder, perhaps not of all.
+
+    Attributes:
+        files: Regular files.
+        links: Links.
+    """
+
+    files: AbstractSet[str] = frozenset()
+    links: AbstractSet[str] = frozenset()
+
+
+def _entries(folder: str, count: int) -> _Entries:
+    """Return a folder's files and links.
 
     Args:
         folder: The folder, with the separator at its end; "" for that of the process.
         count: Number of the paths in it.
     """
     if count < _FEWEST:
-        return {}
+        return _Entries()
     try:
         with os.scandir(folder or os.curdir) as listed:
-            return {
-                entry.name: entry.is_symlink()
-                for entry in islice(listed, min(_TIMES * count, _MOST))
-                if entry.is_symlink() or entry.is_file(follow_symlinks=False)
-            }
+            entries = list(islice(listed, min(_TIMES * count, _MOST)))
+            files = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+            if len(files) == len(entries):
+                return _Entries(files)
+            return _Entries(files, {entry.name for entry in entries if entry.is_symlink()})
     except OSError:  # a folder may be closed to those who list it, and its files open
-        return {}
+        return _Entries()

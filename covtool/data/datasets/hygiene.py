@@ -16,6 +16,7 @@ from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.left_out import notes_on_left_out
 from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted, shown
+from covtool.data.datasets.garbage import without_collection
 from covtool.data.datasets.image_paths import ImagePaths
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.records.records import labels_of
@@ -28,6 +29,7 @@ SHOWN = 12
 PATHS_SHOWN = 5
 
 
+@without_collection()
 def check_layout(layout: DataLayout, *, name_missing: bool = True) -> DataLayout:
     """Add notes on what a data set lacks and what is left out of it.
 

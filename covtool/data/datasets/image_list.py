@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from covtool.atomic import written_whole
 from covtool.data.datasets.found_images import LabeledPaths
+from covtool.data.datasets.garbage import without_collection
 from covtool.data.datasets.image_paths import ImagePathsBuilder, texts_below
 from covtool.data.datasets.layout import DataLayout, canonical_splits, layout_of_list
 from covtool.data.datasets.lists.labeled import is_table
@@ -60,6 +61,7 @@ def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path])
         writer.writerows((*row, LEFT_OUT if row[0] in omitted else "") for row in rows)
 
 
+@without_collection()
 def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]]:
     """Read a list that `write_image_list` wrote; the images need not be there.
 

@@ -94,9 +94,7 @@ class ImagePaths(Sequence[Path]):
     def names(self) -> Iterator[str]:
         """Yield the name of each file, without its folder."""
         for at in range(0, len(self), AT_ONCE):
-            bounds = self._starts[at : at + AT_ONCE + 1].tolist()
-            for start, end in pairwise(bounds):
-                yield _text_of(self._names[start:end])
+            yield from self._texts_of(at, at + AT_ONCE)
 
     def texts(self, folders: Sequence[str] | None = None) -> Iterator[str]:
         """Yield each path as text.
@@ -121,8 +119,22 @@ class ImagePaths(Sequence[Path]):
     def _named(self, places: np.ndarray) -> Iterator[tuple[list[int], list[str]]]:
         for at in range(0, len(places), AT_ONCE):
             part = places[at : at + AT_ONCE]
+            first, end = int(part[0]), int(part[-1]) + 1
+            if end - first == len(part):  # in a row, since they ascend
+                yield part.tolist(), self._texts_of(first, end)
+                continue
             bounds = zip(self._starts[part].tolist(), self._starts[part + 1].tolist(), strict=True)
             yield part.tolist(), [_text_of(self._names[start:end]) for start, end in bounds]
+
+    def _texts_of(self, first: int, end: int) -> list[str]:
+        """Return the names of paths in a row."""
+        bounds = self._starts[first : end + 1]
+        together = self._names[bounds[0] : bounds[-1]]
+        pairs = pairwise((bounds - bounds[0]).tolist())
+        if together.isascii():  # then a character is a byte
+            text = together.decode("ascii")
+            return [text[start:end] for start, end in pairs]
+        return [_text_of(together[start:end]) for start, end in pairs]
 
     def only(self, rows: Sequence[int] | np.ndarray) -> "ImagePaths":
         """Return some of the paths, by their indices."""
@@ -170,14 +182,15 @@ class ImagePathsBuilder:
 
     def extend(self, texts: Sequence[str]) -> None:
         """Add many paths."""
-        cuts = [text.rfind(os.sep) + 1 for text in texts]
+        parts = [text.rpartition(os.sep) for text in texts]
         folders, add = self._folders, self._folders.setdefault
-        pairs = zip(texts, cuts, strict=True)
-        self._numbers.extend([add(text[:cut], len(folders)) for text, cut in pairs])
-        names = [_bytes_of(text[cut:]) for text, cut in zip(texts, cuts, strict=True)]
-        ends = accumulate(map(len, names), initial=self._starts.pop())
-        self._starts.extend(ends)
-        self._names += b"".join(names)
+        self._numbers.extend([add(folder + sep, len(folders)) for folder, sep, _ in parts])
+        names: Sequence[str | bytes] = [name for _, _, name in parts]
+        together = "".join(names)
+        if not together.isascii():  # else a character is a byte
+            names = list(map(_bytes_of, names))
+        self._starts.extend(accumulate(map(len, names), initial=self._starts.pop()))
+        self._names += _bytes_of(together)
 
     def done(self) -> ImagePaths:
         """Return the paths."""

@@ -6,8 +6,8 @@ import pytest
 from images import write_image
 
 from covtool.data.datasets.image_sources import find_images
-from covtool.data.datasets.lists import labeled, row_blocks
-from covtool.data.datasets.lists.csv_file import LONGEST_CELL
+from covtool.data.datasets.lists import csv_file, labeled
+from covtool.data.datasets.lists.csv_file import LONGEST_CELL, opened_blocks
 from covtool.data.datasets.lists.labeled import read_labeled
 from covtool.data.datasets.lists.row_blocks import RowBlocks
 from covtool.data.datasets.retrieval.reading import read_retrieval
@@ -19,6 +19,8 @@ ODD_ROWS = {
     "capitals": "a/1.png,ant,VAL",
     "more cells": "a/1.png,ant,val,7,8",
     "a quoted cell": '"a/1.png","ant","val"',
+    "quotes within a cell": 'a/1.png,an"t",val',
+    "doubled quotes": '"a/1.png","a ""big"" ant",val',
     "a line within a cell": '"a/1.png\n",ant,val',
     "two lines within a label": 'a/1.png,"an\nt",val',
     "no printable character": "a/1.png,a\u200bnt,val",
@@ -76,10 +78,10 @@ def one_by_one(monkeypatch):
     monkeypatch.setattr(labeled, "all_are_files", lambda paths: False)
 
 
-@pytest.mark.parametrize("cells", [1 << 15, 12])
+@pytest.mark.parametrize("characters", [1 << 20, 60, 1])  # all at once, a few lines, each alone
 @pytest.mark.parametrize("odd", ODD_ROWS)
-def test_a_list_is_read_as_row_by_row(odd, cells, folder, monkeypatch) -> None:
-    monkeypatch.setattr(row_blocks, "_CELLS_AT_ONCE", cells)
+def test_a_list_is_read_as_row_by_row(odd, characters, folder, monkeypatch) -> None:
+    monkeypatch.setattr(csv_file, "_AT_ONCE", characters)
     file = written(folder, [ODD_ROWS[odd]])
     found = labeled_rows(file)
     with monkeypatch.context() as patched:
@@ -96,26 +98,32 @@ def test_plain_rows_are_read_at_once(folder, monkeypatch) -> None:
     assert labeled_rows(file) == expected
 
 
-BLOCKS = {"_CELLS_AT_ONCE": 12, "_CHARACTERS_AT_ONCE": 40}
+@pytest.mark.parametrize("odd", ["an empty line", "two lines within a label"])
+def test_blocks_are_bounded_and_number_their_rows(odd, folder, monkeypatch) -> None:
+    monkeypatch.setattr(csv_file, "_AT_ONCE", 40)
+    file = written(folder, [ODD_ROWS[odd]])
+    with opened_blocks(file) as (columns, blocks):
+        found = list(blocks)
+    assert max(len(block.cells) for block in found) == 3  # of 15 characters or more
+    with opened_blocks(file, one_by_one=True) as (names, blocks):
+        alone = list(blocks)
+    assert {len(block.cells) for block in alone} == {1}
+    assert columns == names == ("path", "label", "split")
+
+    def rows(parts):
+        return [row for part in parts for row in zip(part.numbers, part.cells, strict=True)]
+
+    assert rows(found) == rows(alone)
+    numbers = [number for number, _ in rows(found)]
+    assert [number for number in range(2, numbers[-1] + 1) if number not in numbers] == [19]
 
 
-@pytest.mark.parametrize("bound", BLOCKS)
-def test_blocks_are_bounded_by_cells_and_by_characters(bound, folder, monkeypatch) -> None:
-    monkeypatch.setattr(row_blocks, bound, BLOCKS[bound])
-    sizes = []
-    at_once = RowBlocks._at_once
-
-    def noting(self, rows, *rest):
-        sizes.append(len(rows))
-        return at_once(self, rows, *rest)
-
-    monkeypatch.setattr(RowBlocks, "_at_once", noting)
-    file = written(folder, [])
-    found = labeled_rows(file)
-    assert sum(sizes) == 40
-    assert max(sizes) <= 4
-    monkeypatch.undo()
-    assert found == labeled_rows(file)
+def test_a_block_without_rows_is_none(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(csv_file, "_AT_ONCE", 1)
+    (tmp_path / "list.csv").write_text("path,label\n\n\na,b\n\n")
+    with opened_blocks(tmp_path / "list.csv") as (_, blocks):
+        (block,) = blocks
+    assert (list(block.numbers), block.cells) == ([4], [["a", "b"]])
 
 
 PAIRS = {

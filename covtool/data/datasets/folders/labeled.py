@@ -26,6 +26,7 @@ from covtool.data.datasets.folders.names import (
 )
 from covtool.data.datasets.folders.unread_splits import alike_folders, note_on_lists, unread_splits
 from covtool.data.datasets.found_images import FoundImages, Labeled, counted, shown
+from covtool.data.datasets.garbage import without_collection
 from covtool.data.datasets.lists.beside import SUFFIXES as LISTS
 from covtool.data.datasets.lists.beside import lists_beside, suffixes_in
 from covtool.errors import DataError
@@ -49,6 +50,7 @@ class _Classes:
     notes: tuple[str, ...] = ()
 
 
+@without_collection()
 def labeled_in_folders(
     root: Path, choice: LayoutSpec | None = None, *, may_be_empty: bool = False
 ) -> FoundImages:

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,9 @@ MOST_COLUMNS = 10_000
 LONGEST_CELL = 4096
 """Characters of a path or a name; no system has longer paths."""
 
+_AT_ONCE = 1 << 20
+"""Characters of lines that are split into cells at once, and a line more."""
+
 _END = "\x1eend\x1e"
 """A line behind the last one of a file. If a quote never closes, Python's reader takes the rest of
 the file for one cell, without an error: this line is in a cell then, and no row of its own."""
@@ -27,16 +30,28 @@ the file for one cell, without an error: this line is in a cell then, and no row
 Row = Mapping[str, str | None]
 
 
-class OpenCells(NamedTuple):
+class NumberedRows(NamedTuple):
+    """Rows that follow each other, none of which is empty.
+
+    Attributes:
+        numbers: The number of the last line of each.
+        cells: The cells of each.
+    """
+
+    numbers: Sequence[int]
+    cells: Sequence[list[str]]
+
+
+class OpenBlocks(NamedTuple):
     """A CSV file that is open.
 
     Attributes:
         columns: Their names.
-        rows: The number of the last line of each row that is not empty, and its cells.
+        blocks: Its rows, which may have more or fewer cells than there are columns.
     """
 
     columns: tuple[str, ...]
-    rows: Iterator[tuple[int, list[str]]]
+    blocks: Iterator[NumberedRows]
 
 
 class OpenTable(NamedTuple):
@@ -64,13 +79,28 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[OpenTable]:
         DataError: It cannot be read or is not text; it has too many columns, cells that are too
             long, or a quote that never closes.
     """
-    with opened_cells(file, normalize=normalize) as (columns, rows):
-        yield OpenTable(columns, ((number, row_of(columns, cells)) for number, cells in rows))
+    with opened_blocks(file, normalize=normalize, one_by_one=True) as (columns, blocks):
+        yield OpenTable(
+            columns,
+            (
+                (number, row_of(columns, cells))
+                for block in blocks
+                for number, cells in zip(*block, strict=True)
+            ),
+        )
 
 
 @contextmanager
-def opened_cells(file: Path, *, normalize: bool = True) -> Iterator[OpenCells]:
-    """Open a CSV file like `opened_table`, whose rows may have more or fewer cells than columns.
+def opened_blocks(
+    file: Path, *, normalize: bool = True, one_by_one: bool = False
+) -> Iterator[OpenBlocks]:
+    """Open a CSV file like `opened_table`, many of whose rows are read at once.
+
+    Args:
+        file: File, as of `opened_table`.
+        normalize: Whether names of columns are `normalized`.
+        one_by_one: Whether a block has a single row, and no line behind it is looked at before the
+            next block is asked for: the first error in a file is that of the first wrong line.
 
     Raises:
         DataError: As `opened_table`.
@@ -78,33 +108,102 @@ def opened_cells(file: Path, *, normalize: bool = True) -> Iterator[OpenCells]:
     with translate_list_errors(file), opened_text(file) as stream:
         lines = checked_lines(stream)
         first = next(lines, "")
-        cells = rows_of(chain([first], lines), delimiter=_delimiter(first))
-        _, names = next(cells, (0, []))
+        delimiter = _delimiter(first)
+        rows = rows_of(chain([first], lines), delimiter=delimiter)
+        read, names = next(rows, (0, []))
         if len(names) > MOST_COLUMNS:
             raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
         columns = tuple(normalized(name) if normalize else name for name in names)
-        yield OpenCells(columns, ((number, row) for number, row in cells if row))
+        if one_by_one:
+            blocks = (NumberedRows((number,), (cells,)) for number, cells in rows if cells)
+        else:
+            blocks = _many_at_once(lines, delimiter, read)
+        yield OpenBlocks(columns, blocks)
 
 
-def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+def rows_of(
+    lines: Iterable[str], *, delimiter: str = ",", read: int = 0
+) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of the last line of each row of CSV, and its cells; empty rows have none.
+
+    Args:
+        lines: Lines of a file.
+        delimiter: Separator of the cells.
+        read: Number of lines before them.
 
     Raises:
         ValueError: A cell is longer than Python's `csv` reads, or a quote never closes.
     """
-    # Spaces behind a comma are none of a cell: with them a quote there would not open one.
-    reader = csv.reader(chain(lines, [_END]), skipinitialspace=True, delimiter=delimiter)
-    begins = 1
+    reader = _reader(chain(lines, [_END]), delimiter)
+    begins = read + 1
     try:
         for cells in reader:
             if cells == [_END]:
                 return
             if cells and _END in cells[-1]:  # the file ended within quotes
                 raise ValueError(f"a quote opens in line {begins:,} or behind it and never closes")
-            yield reader.line_num, cells
-            begins = reader.line_num + 1
+            yield read + reader.line_num, cells
+            begins = read + reader.line_num + 1
     except csv.Error as problem:
-        raise ValueError(f"line {reader.line_num:,} is not CSV: {problem}") from problem
+        raise ValueError(f"line {read + reader.line_num:,} is not CSV: {problem}") from problem
+
+
+def _many_at_once(lines: Iterator[str], delimiter: str, read: int) -> Iterator[NumberedRows]:
+    """Yield the rows of the rest of a file, as many at a time as their lines have characters."""
+    while some := _some(lines):
+        cells = _as_many_as_lines(some, delimiter)
+        if cells is None:  # a cell of several lines, or what is no CSV
+            yield from _grouped(rows_of(chain(some, lines), delimiter=delimiter, read=read))
+            return
+        numbers: Sequence[int] = range(read + 1, read + 1 + len(some))
+        read += len(some)
+        if not all(cells):
+            numbers, cells = list(compress(numbers, cells)), list(filter(None, cells))
+        if cells:
+            yield NumberedRows(numbers, cells)
+
+
+def _some(lines: Iterator[str]) -> list[str]:
+    """Return the next lines of `_AT_ONCE` characters, and of one line more at most."""
+    some, characters = [], 0
+    for line in lines:
+        some.append(line)
+        characters += len(line)
+        if characters >= _AT_ONCE:
+            break
+    return some
+
+
+def _as_many_as_lines(lines: Sequence[str], delimiter: str) -> list[list[str]] | None:
+    """Return the cells of lines each of which is a row, or None where they are not."""
+    try:
+        *rows, last = _reader([*lines, _END], delimiter)
+    except csv.Error:
+        return None
+    # Rows of several lines are fewer than these, and no line makes more than one row.
+    return rows if last == [_END] and len(rows) == len(lines) else None
+
+
+def _grouped(rows: Iterator[tuple[int, list[str]]]) -> Iterator[NumberedRows]:
+    """Yield rows that are not empty by blocks of about `_AT_ONCE` characters."""
+    numbers: list[int] = []
+    group: list[list[str]] = []
+    characters = 0
+    for number, cells in rows:
+        if cells:
+            numbers.append(number)
+            group.append(cells)
+            characters += sum(map(len, cells), len(cells))
+        if characters >= _AT_ONCE:
+            yield NumberedRows(numbers, group)
+            numbers, group, characters = [], [], 0
+    if group:
+        yield NumberedRows(numbers, group)
+
+
+def _reader(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    # Spaces behind a comma are none of a cell: with them a quote there would not open one.
+    return csv.reader(lines, skipinitialspace=True, delimiter=delimiter)
 
 
 def row_of(columns: Sequence[str], cells: Sequence[str]) -> Row:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from covtool.data.datasets.folder_entries import all_are_files
 from covtool.data.datasets.found_images import LabeledPaths
+from covtool.data.datasets.garbage import without_collection
 from covtool.data.datasets.image_paths import ImagePaths, ImagePathsBuilder, all_below
 from covtool.data.datasets.lists.chosen_columns import TableSpec
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL, PATH, candidates
-from covtool.data.datasets.lists.csv_file import opened_cells, opened_table
+from covtool.data.datasets.lists.csv_file import opened_blocks, opened_table
 from covtool.data.datasets.lists.label_cells import one_class_each
 from covtool.data.datasets.lists.listed_files import ListedFiles
 from covtool.data.datasets.lists.row_blocks import Block, RowBlocks
@@ -45,6 +46,7 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+@without_collection()
 def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> Listing:
     """Return the images and labels of a CSV file, by split; see `read_table`.
 
@@ -144,7 +146,7 @@ def _read(
     """
     found: dict[str, list[Row]] = defaultdict(list)
     total, reader = 0, RowBlocks(file, table, default, files)
-    with opened_cells(file) as opened:
+    with opened_blocks(file, one_by_one=files is not None) as opened:
         for block in reader.blocks(opened):
             total += len(block.splits)
             if keep is not None:
