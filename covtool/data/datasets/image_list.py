@@ -2,8 +2,10 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,14 +53,18 @@ def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path])
     searched = layout.searched
     columns = LABELED if searched is None else IDENTIFIED
     omitted = {relative_name(path, layout.folder) for path in left_out}
-    rows = _labeled_rows(layout) if searched is None else _identified_rows(layout, searched)
+    rows = (
+        _labeled_rows(layout, omitted)
+        if searched is None
+        else _identified_rows(layout, searched, omitted)
+    )
     with (
         written_whole(file) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
     ):
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows((*row, LEFT_OUT if row[0] in omitted else "") for row in rows)
+        writer.writerows(rows)
 
 
 @without_collection()
@@ -147,20 +153,29 @@ def damaged_list(file: Path, reason: str) -> DataError:
     return DataError(f"{file} is damaged: {reason}.", hint=_WAY_ON)
 
 
-def _labeled_rows(layout: DataLayout) -> Iterator[tuple[str, str, str]]:
+def _labeled_rows(layout: DataLayout, omitted: Collection[str]) -> Iterator[tuple[str, ...]]:
     for key, samples in layout.splits.items():
-        texts, own = relative_texts(samples, layout.folder), layout.split_names[key]
-        for path, label in zip(texts, labels_of(samples).tolist(), strict=True):
-            yield path, layout.class_names[label], own
+        texts = partial(relative_texts, samples, layout.folder)
+        labels = map(layout.class_names.__getitem__, labels_of(samples).tolist())
+        own, marks = repeat(layout.split_names[key]), _marks(texts, omitted)
+        # Without a function of a row, of which there may be millions.
+        yield from zip(texts(), labels, own, marks, strict=False)  # two of them never end
 
 
 def _identified_rows(
-    layout: DataLayout, searched: RetrievalLayout
-) -> Iterator[tuple[str, str, str, str]]:
+    layout: DataLayout, searched: RetrievalLayout, omitted: Collection[str]
+) -> Iterator[tuple[str, ...]]:
     for subset, samples in searched.subsets.items():
         for sample in samples:
             relative = relative_name(sample.path, layout.folder)
-            yield relative, sample.identity, sample.camera or "", subset
+            mark = LEFT_OUT if relative in omitted else ""
+            yield relative, sample.identity, sample.camera or "", subset, mark
+
+
+def _marks(texts: Callable[[], Iterator[str]], omitted: Collection[str]) -> Iterator[str]:
+    if not omitted:
+        return repeat("")
+    return (LEFT_OUT if text in omitted else "" for text in texts())
 
 
 Rows = Iterator[list[str]]

@@ -8,6 +8,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
+from operator import add
 from pathlib import Path
 from typing import Self, overload
 
@@ -102,11 +103,10 @@ class ImagePaths(Sequence[Path]):
         Args:
             folders: Texts in place of those of the folders, as relative to another one.
         """
-        folders = self.folders if folders is None else folders
-        names = self.names()
+        folder_of = (self.folders if folders is None else folders).__getitem__
         for at in range(0, len(self), AT_ONCE):
-            for number in self._folder[at : at + AT_ONCE].tolist():
-                yield folders[number] + next(names)
+            numbers = self._folder[at : at + AT_ONCE].tolist()
+            yield from map(add, map(folder_of, numbers), self._texts_of(at, at + AT_ONCE))
 
     def by_folder(self) -> Iterator[tuple[str, int, Iterator[tuple[list[int], list[str]]]]]:
         """Yield each folder, the number of paths in it, and their places and names, by parts."""
