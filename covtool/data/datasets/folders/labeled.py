@@ -25,7 +25,7 @@ from covtool.data.datasets.folders.names import (
     without_split,
 )
 from covtool.data.datasets.folders.unread_splits import alike_folders, note_on_lists, unread_splits
-from covtool.data.datasets.found_images import FoundImages, Labeled, counted, shown
+from covtool.data.datasets.found_images import FoundImages, Labeled, LabeledPaths, counted, shown
 from covtool.data.datasets.garbage import without_collection
 from covtool.data.datasets.lists.beside import SUFFIXES as LISTS
 from covtool.data.datasets.lists.beside import lists_beside, suffixes_in
@@ -45,7 +45,7 @@ MANY = 12  # folders, more than splits and their like
 class _Classes:
     """The images of a folder of class folders."""
 
-    images: list[Labeled]
+    images: LabeledPaths
     empty: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -200,7 +200,7 @@ def _in_splits(
 ) -> FoundImages:
     role = {name: exact_split(name) or implied_split(name) for name in folders}
     training = [name for name in folders if role[name] == "train"]
-    splits: dict[str, list[Labeled]] = {}
+    splits: dict[str, LabeledPaths] = {}
     unlabeled, notes = {}, [*_renamed(folders), *_left_out(root, folders)]
     known: set[str] = set()
     empty: dict[str, tuple[str, ...]] = {}
@@ -221,7 +221,7 @@ def _in_splits(
         notes += found.notes
         if role[name] == "train":
             # The outer folder: with inner folders as classes, labels are paths.
-            known |= {label.split("/")[0] for _, label in found.images}
+            known |= {label.split("/")[0] for label in found.images.classes()}
     unread = dict(unread_splits(root, role.values()))
     notes += [f"{why}." for why in unread.values()]
     if set(role.values()) == {"train"}:

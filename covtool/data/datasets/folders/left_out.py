@@ -52,8 +52,10 @@ def find_left_out(root: Path, split_folders: Collection[Path] = ()) -> LeftOut:
     for place, names in walk:
         if place not in around:  # beside the class folders lie lists and archives of any kind
             visible = (name.lower() for name in names if not name.startswith("."))
-            suffixes.update(_suffix(name) for name in visible if not _is_expected(name))
-    return LeftOut(dict(suffixes), tuple(walk.not_followed))
+            suffixes.update(_suffix(name) for name in visible if name not in NAMED)
+    expected = image_suffixes() | BESIDE
+    unexpected = {suffix: n for suffix, n in suffixes.items() if suffix not in expected}
+    return LeftOut(unexpected, tuple(walk.not_followed))
 
 
 def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
@@ -75,11 +77,6 @@ def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Itera
             f"{len(found.not_followed)} {links} not followed, as what it leads to is part of the "
             f"data anyway: {named}."
         )
-
-
-def _is_expected(name: str) -> bool:
-    suffix = _suffix(name)
-    return suffix in image_suffixes() or suffix in BESIDE or name in NAMED
 
 
 def _suffix(name: str) -> str:
