@@ -183,8 +183,8 @@ class ImagePathsBuilder:
     def extend(self, texts: Sequence[str]) -> None:
         """Add many paths."""
         parts = [text.rpartition(os.sep) for text in texts]
-        folders, add = self._folders, self._folders.setdefault
-        self._numbers.extend([add(folder + sep, len(folders)) for folder, sep, _ in parts])
+        folders, number = self._folders, self._folders.setdefault
+        self._numbers.extend([number(folder + sep, len(folders)) for folder, sep, _ in parts])
         names: Sequence[str | bytes] = [name for _, _, name in parts]
         together = "".join(names)
         if not together.isascii():  # else a character is a byte
