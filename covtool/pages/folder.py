@@ -10,17 +10,12 @@ from covtool.atomic.staging import staging_folder, sync
 from covtool.errors import ArgumentError, OutputExistsError
 from covtool.full_paths import absolute
 from covtool.pages.csv_rows import write_rows
-from covtool.pages.records import Figure, Page, Table
+from covtool.pages.records import FILES, Figure, Page, Table
 from covtool.pages.rendering import GENERATOR, rendered, require_packages
 from covtool.printable import first_few, printable
 
 INDEX = "index.html"
 FIGURES, TABLES = "figures", "tables"
-FILES = (
-    *("images.csv", "predictions.csv", "unknown.csv"),
-    *("confusion.csv", "confusion_pairs.csv"),
-)
-"""Names of files that pages have beside them: another file in the folder is not ours to replace."""
 _SUFFIXES = {FIGURES: ".svg", TABLES: ".csv"}
 """Of the files in the folders of a page's folder."""
 _LOOKED_AT = 2000  # bytes of a page, among which its generator is named
@@ -154,8 +149,6 @@ def _fill(made: Path, page: Page, text: str) -> None:
             head = [column.title for column in table.columns]
             write_rows(made / TABLES / f"{table.name}.csv", head, table.rows)
     for name, write in page.files.items():
-        if name not in FILES:
-            raise ValueError(f"{name} is not among the files of pages.")
         write(made / name)
     for root, _, names in os.walk(made):
         for path in (*(Path(root, name) for name in names), Path(root)):

@@ -9,6 +9,12 @@ from pathlib import Path
 from covtool.pages.csv_rows import Cell
 from covtool.pages.thumbnails import Thumbnail
 
+FILES = (
+    *("images.csv", "predictions.csv", "unknown.csv"),
+    *("confusion.csv", "confusion_pairs.csv"),
+)
+"""Names of files that pages have beside them: another file in the folder is not ours to replace."""
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -241,8 +247,7 @@ class Page:
         subtitle: Line below the title.
         head: Blocks before the first section.
         sections: The sections.
-        files: Functions that write further files beside the page, by their names, ``*.csv`` or
-            ``*.json``.
+        files: Functions that write further files beside the page, by their names in `FILES`.
     """
 
     title: str
@@ -257,8 +262,8 @@ class Page:
             _require_once([block.name for block in blocks if isinstance(block, kind)])
         _require_once([section.name for section in self.sections])
         for name in self.files:
-            if not re.fullmatch(r"[a-z0-9-]+\.(csv|json)", name):
-                raise ValueError(f"{name!r} is no name of a file beside a page.")
+            if name not in FILES:
+                raise ValueError(f"{name!r} is not among the files of pages.")
 
     def blocks(self) -> list[Block]:
         """Return all blocks, in order."""

@@ -217,7 +217,7 @@ def test_names_that_would_meet_are_refused() -> None:
         Page(title="t", sections=(section, section))
     with pytest.raises(ValueError, match="lower case"):
         Section(name="../a", title="A", blocks=())
-    with pytest.raises(ValueError, match="no name of a file"):
+    with pytest.raises(ValueError, match="not among the files"):
         Page(title="t", files={"../a.csv": print})
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from covtool.evaluation.features.keeping import KeptSource, keep_neighbors_
 from covtool.figure_names import figure_name
 from covtool.processes import ALONE
 from covtool.reporting.against import compare_subjects
+from covtool.reporting.class_sections import LARGEST_TABLE
 from covtool.reporting.embedding_file import save_embeddings
 from covtool.reporting.evaluation_page import write_evaluation
 from covtool.reporting.head_section import how_section
@@ -407,6 +409,22 @@ def test_no_name_acts_on_the_page(text, tmp_path) -> None:
     names = [text, f"{text}b", "c"]
     paths = [tmp_path / f"missing{k}.jpg" for k in range(30)]
     page = write_evaluation(made_up(30, names, paths), tmp_path / "page")
+    require_sound(page.read_text())
+
+
+def test_of_very_many_classes_the_page_has_the_pairs_that_are_confused(tmp_path) -> None:
+    names = [f"class number {k}" for k in range(LARGEST_TABLE + 1)]
+    subject = made_up(300, names, [tmp_path / f"missing{k}.jpg" for k in range(300)])
+    for overwrite in (False, True):  # the file is one of the page's own
+        page = write_evaluation(subject, tmp_path / "page", overwrite=overwrite)
+    assert not (page.parent / "confusion.csv").exists()
+    result = subject.done.result
+    counts = Counter(
+        (names[right], names[given])
+        for right, given in zip(result.targets, result.predictions, strict=True)
+    )
+    rows = rows_of(page.parent / "confusion_pairs.csv")
+    assert {(row["right"], row["given"]): int(row["images"]) for row in rows} == counts
     require_sound(page.read_text())
 
 
