@@ -99,7 +99,7 @@ def _by_name(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMa
     if given is None or not set(given) >= set(names):
         return None
     index = {name: position for position, name in enumerate(given)}
-    few = f"The data has {len(names)} of the model's {len(given)} classes."
+    few = f"The data has {len(names):,} of the model's {len(given):,} classes."
     return ClassMatch(
         names=given,
         label_map=tuple(index[name] for name in names),
