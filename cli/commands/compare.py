@@ -259,8 +259,8 @@ def _show(done: "Comparison", *, wide: bool) -> None:
         )
     if (likeliest := done.likeliest) not in (None, row):
         render.line(
-            f"The smallest left-out loss: {likeliest.label}, {likeliest.left_out_loss:.3f} in "
-            f"place of {row.left_out_loss:.3f}"
+            f"The smallest left-out loss: {likeliest.label}, {_loss(likeliest)} in place of "
+            f"{_loss(row)}"
         )
     spent = done.seconds
     render.note(
@@ -300,14 +300,18 @@ def _cells(row: "ComparedRow", metric: str, *, wide: bool) -> Iterator[tuple[str
     if row.rank_1 is not None:
         yield "rank-1 (%)", f"{row.rank_1:.1f}"
     if wide:
-        if row.left_out_loss is not None:
-            yield "loss", f"{row.left_out_loss:.3f}"
+        if row.rank_1 is None:
+            yield "loss", _loss(row)
         yield "features", f"{row.features:,}"
         yield "parameters", f"{row.parameters:,}"
     yield "GFLOPs", f"{row.gflops:.2f}"
     yield "ms", f"{row.ms_per_image:.1f}"
     if wide:
         yield "MiB", f"{row.memory_mib:.0f}"
+
+
+def _loss(row: "ComparedRow") -> str:
+    return "none" if row.left_out_loss is None else f"{row.left_out_loss:.3f}"
 
 
 def _ends(interval: tuple[float, float]) -> str:

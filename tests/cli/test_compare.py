@@ -140,6 +140,12 @@ def test_the_smallest_loss_is_named_where_another_row_is_recommended(capsys) -> 
         compare._show(comparison_of(rows), wide=False)
         shown = " ".join(capsys.readouterr().out.split())
         assert ("The smallest left-out loss: mpn, 1.100 in place of 1.200" in shown) is is_named
+    # A row may have none, where its logits are not finite: the columns stay those of all rows.
+    without = replace(chosen, left_out_loss=None)
+    compare._show(comparison_of([without, compared_row("mpn", 60, left_out_loss=1.1)]), wide=True)
+    assert "mpn, 1.100 in place of none" in " ".join(capsys.readouterr().out.split())
+    titles = [[t for t, _ in compare._cells(r, "top-1", wide=True)] for r in (chosen, without)]
+    assert titles[0] == titles[1]
     searched = comparison_of([replace(chosen, left_out_loss=None, rank_1=50.0)])
     assert searched.likeliest is None
 
