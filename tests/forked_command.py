@@ -3,12 +3,13 @@
 A fresh process would import for seconds before anything of a run can be interrupted.
 """
 
-import multiprocessing
 import os
 import sys
 import time
-import warnings
+from collections.abc import Callable
 from pathlib import Path
+
+import fork_server
 
 from covtool_cli import main
 
@@ -16,19 +17,22 @@ from covtool_cli import main
 class ForkedCommand:
     """A running command, the leader of a session of its own.
 
+    Args:
+        arguments: What is typed after `covtool`.
+        folder: Where it runs, and where the files of what it prints are.
+        prepare: A picklable function that the process calls first.
+
     Attributes:
         pid: Its number, that of its process group too.
         stdout, stderr: Files of what it prints.
     """
 
-    def __init__(self, *arguments: object, folder: Path) -> None:
+    def __init__(
+        self, *arguments: object, folder: Path, prepare: Callable[[], object] | None = None
+    ) -> None:
         self.stdout, self.stderr = folder / "stdout", folder / "stderr"
-        context = multiprocessing.get_context("fork")
         given = [str(argument) for argument in arguments]
-        self._process = context.Process(target=_run, args=(given, folder, self.stdout, self.stderr))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-            self._process.start()
+        self._process = fork_server.start(_run, given, folder, self.stdout, self.stderr, prepare)
         self.pid = self._process.pid
         while self.poll() is None and os.getpgid(self.pid) != self.pid:
             time.sleep(0.001)  # a signal to the group must not find none
@@ -47,7 +51,13 @@ class ForkedCommand:
         return self.stderr.read_text() if self.stderr.exists() else ""
 
 
-def _run(arguments: list[str], folder: Path, stdout: Path, stderr: Path) -> None:
+def _run(
+    arguments: list[str],
+    folder: Path,
+    stdout: Path,
+    stderr: Path,
+    prepare: Callable[[], object] | None,
+) -> None:
     os.setsid()
     os.chdir(folder)
     # Files in place of what pytest captures, for loaders' processes too.
@@ -55,4 +65,6 @@ def _run(arguments: list[str], folder: Path, stdout: Path, stderr: Path) -> None
         with Path(path).open("wb") as file:
             os.dup2(file.fileno(), number)
     sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
+    if prepare is not None:
+        prepare()
     main.run(arguments)

@@ -1,30 +1,38 @@
 """Run a function in several processes that make a group, without starting Python anew.
 
-They are forked, as everything they need has been imported, and meet at a store that a process of
-its own holds, as under torchrun.
+They meet at a store that a process of its own holds, as under torchrun.
 """
 
-import multiprocessing
+import faulthandler
+import multiprocessing.connection
 import os
 import pickle
 import time
 import traceback
-import warnings
 
+import fork_server
 import torch.distributed as dist
 
 PATIENCE = 120
 
 
 def run_together(work, *arguments, world=2):
-    """What ``work(rank, *arguments)`` returned or raised, by rank; None for who was killed."""
+    """What ``work(rank, *arguments)`` returned or raised, by rank; None for who was killed.
+
+    They are those of `fork_server`: all of it must be picklable.
+
+    Raises:
+        AssertionError: A process does not answer. The message has what the others answered; where
+            each process is stands in the standard error.
+    """
     holder, pipe = _start(_hold_store)
     running = [holder]
     try:
+        assert pipe.poll(PATIENCE), "the store does not start"
         port = pipe.recv()
         started = [_start(_run, port, rank, world, work, arguments) for rank in range(world)]
         running += [process for process, _ in started]
-        return [_received(pipe) for _, pipe in started]
+        return _received([pipe for _, pipe in started])
     finally:
         for process in running[1:]:
             process.join(5)
@@ -34,12 +42,8 @@ def run_together(work, *arguments, world=2):
 
 
 def _start(target, *arguments):
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(there, *arguments))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-        process.start()
+    here, there = fork_server.CONTEXT.Pipe(duplex=False)
+    process = fork_server.start(target, there, *arguments)
     there.close()
     return process, here
 
@@ -50,15 +54,29 @@ def _hold_store(pipe):
     time.sleep(10 * PATIENCE)
 
 
-def _received(pipe):
+def _received(pipes):
+    """Answers in the order of the pipes, whichever comes first."""
+    answers = {}
+    deadline = time.monotonic() + PATIENCE
+    while len(answers) < len(pipes):
+        silent = [pipe for pipe in pipes if pipe not in answers]
+        ready = multiprocessing.connection.wait(silent, max(0, deadline - time.monotonic()))
+        told = {pipes.index(pipe): answer for pipe, answer in answers.items()}
+        assert ready, f"no answer from {[*map(pipes.index, silent)]}; the others: {told}"
+        answers |= {pipe: _read(pipe) for pipe in ready}
+    return [answers[pipe] for pipe in pipes]
+
+
+def _read(pipe):
     try:
-        assert pipe.poll(PATIENCE), "a process does not answer"
         return pickle.loads(pipe.recv_bytes())
     except EOFError:
         return None
 
 
 def _run(pipe, port, rank, world, work, arguments):
+    # Who waits for all knows only that one is missing: each tells in time where it is.
+    faulthandler.dump_traceback_later(PATIENCE - 10, file=2)
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -48,11 +48,21 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
     if place is None or place.world == 1:
         yield ALONE
         return
-    watchdog = _join(place, timeout_s)
-    processes = ProcessGroup(place, watchdog)
-    token = _current.set(processes)
+    timeout = timedelta(seconds=timeout_s)
+    store = dist.PrefixStore(f"covtool/{next(_joined_before)}", _meeting_place(place, timeout))
+    watchdog = Watchdog(store, place.rank, place.world, timeout_s=timeout_s)
     try:
-        yield processes
+        # Importing torch takes time and is no deadlock.
+        _wait_for_all(store, place, "here", timeout_s=STARTING_S)
+        _connect(store, place, timeout)
+        # Who leaves at once, as with an error of all, would cut off who is still connecting.
+        _wait_for_all(store, place, "connected", timeout_s=timeout_s)
+        processes = ProcessGroup(place, watchdog)
+        token = _current.set(processes)
+        try:
+            yield processes
+        finally:
+            _current.reset(token)
     except Exception as problem:
         foreign = isinstance(problem, RuntimeError) and not isinstance(problem, CovtoolError)
         error = watchdog.explain(problem) if foreign else problem
@@ -63,15 +73,9 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
         raise error from problem
     else:
         _leave(failed=False)
-    finally:
-        _current.reset(token)
 
 
-def _join(place: Place, timeout_s: float) -> Watchdog:
-    timeout = timedelta(seconds=timeout_s)
-    shared = _meeting_place(place, timeout)
-    store = dist.PrefixStore(f"covtool/{next(_joined_before)}", shared)
-    _wait_for_all(store, place)
+def _connect(store: dist.Store, place: Place, timeout: timedelta) -> None:
     backend = "gloo"
     if torch.cuda.is_available() and dist.is_nccl_available():
         torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
@@ -79,7 +83,6 @@ def _join(place: Place, timeout_s: float) -> Watchdog:
     dist.init_process_group(
         backend, store=store, rank=place.rank, world_size=place.world, timeout=timeout
     )
-    return Watchdog(store, place.rank, place.world, timeout_s=timeout_s)
 
 
 def _meeting_place(place: Place, timeout: timedelta) -> dist.Store:
@@ -101,19 +104,21 @@ def _tell_it_oneself(tell: Callable[[], int]) -> int:
     return tell()
 
 
-def _wait_for_all(store: dist.Store, place: Place) -> None:
-    """Wait until all processes have started; importing torch takes time and is no deadlock."""
-    store.set(f"here/{place.rank}", "")
-    keys = [f"here/{rank}" for rank in range(place.world)]
+def _wait_for_all(store: dist.Store, place: Place, what: str, *, timeout_s: float) -> None:
+    store.set(f"{what}/{place.rank}", "")
+    keys = [f"{what}/{rank}" for rank in range(place.world)]
     try:
-        store.wait(keys, timedelta(seconds=STARTING_S))
+        store.wait(keys, timedelta(seconds=timeout_s))
     except RuntimeError as problem:
-        missing = [str(rank) for rank, key in enumerate(keys) if not store.check([key])]
+        # Where the store itself is gone, asking it once more says so.
+        missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
         raise DeadlockError(
-            dict.fromkeys(missing, NOWHERE), place.world, waiting=NOWHERE, timeout_s=STARTING_S
+            dict.fromkeys(missing, NOWHERE), place.world, waiting=NOWHERE, timeout_s=timeout_s
         ) from problem
 
 
 def _leave(*, failed: bool) -> None:
+    if not dist.is_initialized():
+        return
     if not failed or dist.get_backend() == "gloo":  # NCCL would wait for what never comes
         dist.destroy_process_group()

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -214,21 +215,23 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_killed_process_leaves_the_old_index_or_the_new_one(
-    gallery, more, tmp_path, stage, monkeypatch
-):
+def be_killed_at(stage):
     owner, name, after = STAGES[stage]
+    setattr(owner, name, killed(getattr(owner, name), after=after))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_process_leaves_the_old_index_or_the_new_one(gallery, more, tmp_path, stage):
     old = gallery.read_bytes()
     shutil.copy(gallery, tmp_path / "whole.index")
     change(tmp_path / "whole.index", add=(more,))
     new = (tmp_path / "whole.index").read_bytes()
-    monkeypatch.setattr(owner, name, killed(getattr(owner, name), after=after))
     process = ForkedCommand(
-        "index", gallery, more, "--add", "-j", "0", "--device", "cpu", folder=tmp_path
+        *("index", gallery, more, "--add", "-j", "0", "--device", "cpu"),
+        folder=tmp_path,
+        prepare=partial(be_killed_at, stage),
     )
     assert process.wait(60) == -signal.SIGKILL, process.printed()
-    monkeypatch.undo()
     is_named = stage in ("before the name is synced", "before old search files go")
     assert gallery.read_bytes() == (new if is_named else old)
     assert len(read_index(gallery)) == COUNT + (4 if is_named else 0)

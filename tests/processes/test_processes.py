@@ -7,7 +7,7 @@ import torch
 from process_group import run_together
 
 from covtool.errors import ArgumentError, DataError, DeadlockError, LostProcessError
-from covtool.processes import ALONE, joined
+from covtool.processes import ALONE, joined, joining
 
 
 def exchange(rank):
@@ -176,6 +176,65 @@ def twice(rank):
 
 def test_a_group_can_be_joined_again():
     assert run_together(twice) == [[2, 2], [2, 2]]
+
+
+def connect_slowly(rank):
+    connect = torch.distributed.init_process_group
+    connected = []
+
+    def dawdle(*arguments, **settings):
+        connect(*arguments, **settings)
+        time.sleep(1)
+        connected.append(time.monotonic())
+
+    if rank == 2:
+        torch.distributed.init_process_group = dawdle
+    with joined(timeout_s=20):
+        began = time.monotonic()
+    return began, *connected
+
+
+def test_nobody_begins_and_leaves_before_all_are_connected():
+    *beginnings, (last, connected) = run_together(connect_slowly, world=3)
+    assert all(began >= connected for began in (*(began for (began,) in beginnings), last))
+
+
+def fail_to_connect(rank):
+    def refuse(*arguments, **settings):
+        raise RuntimeError("Gloo connectFullMesh failed with ... Connection closed by peer")
+
+    if rank == 1:
+        torch.distributed.init_process_group = refuse
+    try:
+        with joined(timeout_s=2):
+            pass
+    except Exception as problem:
+        told = []
+        problem.tell_once(lambda: told.append(rank) or 1)
+        return type(problem).__name__, str(problem), told
+
+
+def test_who_cannot_connect_says_so_and_the_others_name_it():
+    (waiting, of_the_first, silent), (lost, of_the_second, told) = run_together(fail_to_connect)
+    assert (lost, told) == ("LostProcessError", [1])
+    assert of_the_second.startswith("Rank 1 of 2 has lost another process")
+    assert (waiting, silent) == ("DeadlockError", [])
+    assert of_the_first.startswith("Rank 1 of 2 did not answer for 2 s.")
+
+
+def come_too_late(rank):
+    joining.STARTING_S = 1
+    if rank == 1:
+        time.sleep(2)
+    with joined(timeout_s=1):
+        pass
+
+
+def test_who_does_not_start_is_named():
+    first, _, third = run_together(come_too_late, world=3)
+    for problem in (first, third):
+        assert isinstance(problem, DeadlockError)
+        assert problem.message == "Rank 1 of 3 did not answer for 1 s."
 
 
 def test_half_an_environment_is_refused(monkeypatch):

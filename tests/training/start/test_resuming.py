@@ -1,10 +1,9 @@
 import json
-import multiprocessing
 import re
 import shutil
 import time
-import warnings
 
+import fork_server
 import pytest
 import torch
 from toy_data import COLORS, write_toy_data
@@ -214,17 +213,15 @@ def hold(directory, held):
 
 def test_a_run_that_is_under_way_is_not_resumed_beside_itself(saves):
     directory = cut_short(saves(), at_update=5)
-    context = multiprocessing.get_context("fork")  # a fresh process would import torch first
-    held = context.Event()
-    other = context.Process(target=hold, args=(directory, held), daemon=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-        other.start()
-    assert held.wait(60)
-    with pytest.raises(ArgumentError, match="is under way in another process"):
-        resume_finetune(directory)
-    other.kill()
-    other.join()
+    held = fork_server.CONTEXT.Event()
+    other = fork_server.start(hold, directory, held)
+    try:
+        assert held.wait(60)
+        with pytest.raises(ArgumentError, match="is under way in another process"):
+            resume_finetune(directory)
+    finally:
+        other.kill()
+        other.join()
     with RunDirectory(directory).in_use():
         pass
 
