@@ -1,7 +1,7 @@
 """Classes on an evaluation's page: which are confused, and how well each is known."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -168,21 +168,54 @@ def _matrices(subject: Subject) -> list[Block]:
 def _blocks(subject: Subject) -> list[Block]:
     found = subject.confusions
     blocks = confused_blocks(found)
-    total = int(found.wrong.images.sum())
-    inside = sum(mistakes_within(found, block) for block in blocks)
     shown = blocks[:BLOCKS]
     which = f" Shown are the {len(shown)} of the most mistakes." if len(shown) < len(blocks) else ""
     sentence = (
-        f"Of {len(subject.names):,} classes, {sum(map(len, blocks)):,} are confused with others in "
-        f"{counted(len(blocks), 'group')} of {BLOCK} at most: {inside:,} of {total:,} mistakes are "
-        f"within these groups.{which} The other mistakes are spread over pairs of classes that are "
-        f"seldom confused; {next(iter(confusion_files(subject)))} has all of them."
+        f"{_groups(subject, blocks)}{which}{_most_given(subject) or _spread(subject, blocks)} All "
+        f"mistakes are in {next(iter(confusion_files(subject)))}."
     )
     drawn = [Text(paragraphs=[sentence])]
     for number, block in enumerate(shown, start=1):
         within = counted(mistakes_within(found, block), "mistake")
         drawn += _drawn(subject, block, f"confusion-{number}", f"{within} within this group.")
     return drawn
+
+
+def _groups(subject: Subject, blocks: Sequence[np.ndarray]) -> str:
+    if not blocks:
+        return "No classes are confused with each other often enough to stand together."
+    total, inside = _totals(subject, blocks)
+    within = "this group" if len(blocks) == 1 else "these groups"
+    return (
+        f"{sum(map(len, blocks)):,} of {len(subject.names):,} classes stand in "
+        f"{counted(len(blocks), 'group')}, of {BLOCK} classes at most, that are confused with each "
+        f"other: {inside:,} of {total:,} mistakes are within {within}."
+    )
+
+
+def _spread(subject: Subject, blocks: Sequence[np.ndarray]) -> str:
+    """Return a sentence where there are mistakes outside of the groups."""
+    total, inside = _totals(subject, blocks)
+    if inside == total:
+        return ""
+    which = "The other mistakes" if inside else "Mistakes"
+    return f" {which} are spread over pairs of classes that are seldom confused."
+
+
+def _totals(subject: Subject, blocks: Sequence[np.ndarray]) -> tuple[int, int]:
+    """Return the number of mistakes, and of those within a group."""
+    found = subject.confusions
+    return int(found.wrong.images.sum()), sum(mistakes_within(found, block) for block in blocks)
+
+
+def _most_given(subject: Subject) -> str:
+    """Return a sentence where most mistakes have the same answer, which is in one group at most."""
+    wrong = subject.confusions.wrong
+    given = torch.bincount(wrong.given, wrong.images, minlength=len(subject.names))
+    most, total = int(given.argmax()), int(wrong.images.sum())
+    if 2 * int(given[most]) <= total:
+        return ""
+    return f" Of all mistakes, {int(given[most]):,} are images taken for {subject.names[most]}."
 
 
 def _drawn(subject: Subject, classes: np.ndarray, name: str, caption: str) -> list[Block]:

@@ -428,6 +428,40 @@ def test_of_very_many_classes_the_page_has_the_pairs_that_are_confused(tmp_path)
     require_sound(page.read_text())
 
 
+@pytest.mark.parametrize(
+    ("given_of", "words"),
+    [
+        (
+            lambda right: right ^ 1,  # each is taken for its neighbor
+            "60 of 60 classes stand in 30 groups, of 12 classes at most, that are confused with "
+            "each other: 3,540 of 3,540 mistakes are within these groups. Shown are the 8 of the "
+            "most mistakes. All mistakes are in confusion.csv.",
+        ),
+        (
+            torch.zeros_like,
+            "12 of 60 classes stand in 1 group, of 12 classes at most, that are confused with each "
+            "other: 649 of 3,481 mistakes are within this group. Of all mistakes, 3,481 are images "
+            "taken for class 0. All mistakes are in confusion.csv.",
+        ),
+        (
+            lambda right: (right + 1 + torch.arange(3540) // 60) % 60,  # another each time
+            "No classes are confused with each other often enough to stand together. Mistakes are "
+            "spread over pairs of classes that are seldom confused. All mistakes are in "
+            "confusion.csv.",
+        ),
+    ],
+    ids=["pairs", "one answer", "spread"],
+)
+def test_how_mistakes_lie_is_said_in_a_sentence(given_of, words, tmp_path) -> None:
+    names, paths = [f"class {k}" for k in range(60)], [tmp_path / f"{k}.jpg" for k in range(3540)]
+    subject = made_up(3540, names, paths)
+    answers = replace(subject.answers, given=given_of(subject.answers.right))
+    result = replace(subject.done.result, predictions=tuple(answers.given.tolist()))
+    subject = replace(subject, done=replace(subject.done, answers=answers, result=result))
+    page = write_evaluation(subject, tmp_path / "page").read_text()
+    assert words in require_sound(page).text.replace("\xa0", " ")
+
+
 @pytest.mark.slow
 def test_a_thousand_classes_of_fifty_images_stay_small(tmp_path) -> None:
     noise = torch.randint(0, 256, (240, 320, 3), generator=torch.Generator().manual_seed(0))
