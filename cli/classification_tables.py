@@ -60,6 +60,7 @@ def as_object(
         "attack": done.attack,
         "attacked": attacked,
         "against": None if compared is None else _against(compared),
+        "nearest_training": None if subject.nearest is None else _nearest(subject),
         "unreadable": done.unreadable,
         "far_from_training": done.far_from_training,
         "notes": notes,
@@ -95,6 +96,29 @@ def _against(compared: "Comparison") -> dict[str, object]:
         "class_order": other.class_order,
         "far_from_training": other.far_from_training,
         "notes": compared.doubts,
+    }
+
+
+def _nearest(subject: "Subject") -> dict[str, object]:
+    """Return the training images nearest to the mistakes that a page shows."""
+    return {
+        "data": subject.nearest.data,
+        "images": [
+            {
+                "path": str(subject.done.paths[position]),
+                "nearest": [
+                    {
+                        "path": None if image.path is None else str(image.path),
+                        "name": image.name,
+                        "class": image.class_name,
+                        "cosine": image.similarity,
+                    }
+                    for image in images
+                ],
+            }
+            for position, images in subject.nearest.images.items()
+        ],
+        "notes": subject.nearest.notes,
     }
 
 

@@ -105,7 +105,7 @@ def write(
     if asked.report is not None:
         subject, page = _page(asked, request, subject, compared)
         lines.append(f"report: {page}")
-        if subject.nearest is not None:
+        if asked.train_data is not None:
             lines += [f"note: {note}" for note in subject.nearest.notes]
     if compared is not None:
         test = compared.test
@@ -191,7 +191,7 @@ def _page(
     subject: "Subject",
     compared: "Comparison | None",
 ) -> "tuple[Subject, Path]":
-    from covtool.reporting.evaluation_page import write_evaluation
+    from covtool.reporting.evaluation_page import with_nearest, write_evaluation
     from covtool.reporting.image_sections import MISTAKES
     from covtool.reporting.looking import look_of
     from covtool.reporting.nearest_training import nearest_training
@@ -201,6 +201,7 @@ def _page(
         shown = subject.mistakes[:MISTAKES]
         nearest = nearest_training(subject, asked.train_data, request, shown, track=render.track)
         subject = replace(subject, nearest=nearest)
+    subject = with_nearest(subject)
     if subject.done.opened is not None:
         subject = replace(subject, look=look_of(subject.done.opened))
     page = write_evaluation(subject, asked.report, compared, overwrite=asked.overwrite)

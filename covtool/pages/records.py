@@ -10,7 +10,7 @@ from covtool.pages.csv_rows import Cell
 from covtool.pages.thumbnails import Thumbnail
 
 FILES = (
-    *("images.csv", "predictions.csv", "unknown.csv"),
+    *("images.csv", "predictions.csv", "unknown.csv", "nearest_training.csv"),
     *("confusion.csv", "confusion_pairs.csv"),
 )
 """Names of files that pages have beside them: another file in the folder is not ours to replace."""

@@ -25,7 +25,7 @@ from covtool.reporting.image_sections import (
     right_section,
     typical,
 )
-from covtool.reporting.nearest_training import nearest_kept
+from covtool.reporting.nearest_training import nearest_kept, write_nearest
 from covtool.reporting.prediction_file import write_predictions
 from covtool.reporting.score_section import score_section
 from covtool.reporting.subjects import Subject
@@ -42,6 +42,7 @@ def evaluation_page(subject: Subject, compared: Comparison | None = None) -> Pag
     Raises:
         ArgumentError: matplotlib is not installed.
     """
+    subject = with_nearest(subject)
     return Page(
         title=f"Evaluation of {Path(subject.model).name}",
         subtitle=measured_on(subject),
@@ -49,6 +50,16 @@ def evaluation_page(subject: Subject, compared: Comparison | None = None) -> Pag
         sections=evaluation_sections(subject, compared),
         files=evaluation_files(subject),
     )
+
+
+def with_nearest(subject: Subject) -> Subject:
+    """Return an evaluation with the nearest training images of the mistakes that a page shows.
+
+    Those that it has stay; else they are of the images whose embeddings the model's file keeps.
+    """
+    if subject.nearest is not None or not subject.done.paths:
+        return subject
+    return replace(subject, nearest=nearest_kept(subject, subject.mistakes[:MISTAKES]))
 
 
 def measured_on(subject: Subject) -> str:
@@ -72,8 +83,6 @@ def evaluation_sections(subject: Subject, compared: Comparison | None = None) ->
 
     Their names, and those of their tables and figures, are once in a page.
     """
-    if subject.nearest is None and subject.done.paths:
-        subject = replace(subject, nearest=nearest_kept(subject, subject.mistakes[:MISTAKES]))
     shown = [subject.done.paths[k] for k in _shown(subject, compared)] if subject.done.paths else []
     if subject.nearest is not None:
         shown += subject.nearest.paths
@@ -101,6 +110,8 @@ def evaluation_files(subject: Subject) -> dict[str, Callable[[Path], None]]:
     }
     if subject.done.unknown_scores is not None:
         files["unknown.csv"] = partial(write_unknown, subject)
+    if subject.nearest is not None:
+        files["nearest_training.csv"] = partial(write_nearest, subject)
     return files
 
 

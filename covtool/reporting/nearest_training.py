@@ -21,12 +21,19 @@ from covtool.data.datasets.reading import scan
 from covtool.errors import ArgumentError
 from covtool.evaluation.evaluate import EvaluationRequest
 from covtool.ops.neighbors import normalized, sketch_for
+from covtool.pages import write_rows
 from covtool.processes import ALONE
 from covtool.progress import Track, silent
 from covtool.reporting.subjects import NearestTraining, Subject, TrainingImage
 from covtool.specs import FeatureSpec
 
 NEAREST = 3
+
+COLUMNS = (
+    *("path", "right_class", "given_class"),
+    *("training_path", "training_name", "training_class", "cosine"),
+)
+"""Columns of the file beside a page."""
 
 
 def nearest_training(
@@ -134,6 +141,24 @@ def nearest_kept(subject: Subject, positions: Sequence[int]) -> NearestTraining 
         },
         notes=_notes_on_files(files, images, folder),
     )
+
+
+def write_nearest(subject: Subject, path: Path) -> None:
+    """Write a row for each of the nearest training images, nearest first.
+
+    The file of a training image is empty where it is not certain to be the same image.
+    """
+    paths, names, answers = subject.done.paths, subject.names, subject.answers
+    found = {} if subject.nearest is None else subject.nearest.images
+    rows = (
+        (
+            *(str(paths[position]), names[answers.right[position]], names[answers.given[position]]),
+            *(str(image.path or ""), image.name, image.class_name, image.similarity),
+        )
+        for position, images in found.items()
+        for image in images
+    )
+    write_rows(path, COLUMNS, rows)
 
 
 def why_not_kept(subject: Subject) -> str | None:

@@ -16,6 +16,7 @@ from covtool.reporting.evaluation_page import (
     evaluation_head,
     evaluation_sections,
     measured_on,
+    with_nearest,
 )
 from covtool.reporting.looking import look_of
 from covtool.reporting.retrieval_page import search_head, search_sections, searched_in
@@ -111,6 +112,7 @@ def parts_of(evaluated: Evaluated) -> EvaluationParts:
             sections=search_sections(evaluated),
             files={},
         )
+    evaluated = with_nearest(evaluated)
     return EvaluationParts(
         words=f"{evaluated.model} on {measured_on(evaluated)}, which the run was judged by.",
         head=evaluation_head(evaluated),

@@ -231,3 +231,21 @@ def test_attacks_that_make_no_sense_are_usage_errors(told, message, capsys, tmp_
     code, out, err = _run(capsys, str(net), "--data", str(data), *told.split())
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
+
+
+def test_json_has_the_nearest_training_images_of_the_page(
+    model_path, data, tmp_path, capsys
+) -> None:
+    told = (model_path, "--data", data, "--report", tmp_path / "page", "--overwrite", "--json")
+    assert json.loads(_run(capsys, *told)[1])["nearest_training"] is None  # the file keeps none
+    shown = json.loads(_run(capsys, *told, "--train-data", data)[1])
+    found = shown["nearest_training"]
+    rows = zip(shown["paths"], shown["targets"], shown["predictions"], strict=True)
+    assert {image["path"] for image in found["images"]} == {p for p, t, g in rows if t != g}
+    trained = {str(sample.path) for sample in scan(data).samples("train")}
+    for image in found["images"]:
+        assert {near["path"] for near in image["nearest"]} == trained  # three there are
+        cosines = [near["cosine"] for near in image["nearest"]]
+        assert cosines == sorted(cosines, reverse=True)
+        assert all(near["path"].split("/")[-2] == near["class"] for near in image["nearest"])
+    assert found["data"] == "data, train"

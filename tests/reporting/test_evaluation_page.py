@@ -178,6 +178,15 @@ def test_mistakes_have_their_nearest_training_images(toy, subject, tmp_path) -> 
     assert paths == expected
     text = write_evaluation(replace(subject, nearest=found), tmp_path / "page").read_text()
     assert "trained: " in require_sound(text).text
+    rows = rows_of(tmp_path / "page/nearest_training.csv")
+    assert len(rows) == 3 * len(subject.mistakes)
+    first, names = rows[:3], subject.names
+    assert {row["path"] for row in first} == {str(subject.done.paths[position])}
+    assert [row["training_path"] for row in first] == [str(path) for path in paths]
+    assert {row["given_class"] for row in first} == {names[subject.answers.given[position]]}
+    assert [float(row["cosine"]) for row in first] == pytest.approx(
+        [image.similarity for image in found.images[position]]
+    )
 
 
 @pytest.fixture
