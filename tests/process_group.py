@@ -4,11 +4,11 @@ They meet at a store that a process of its own holds, as under torchrun.
 """
 
 import faulthandler
-import multiprocessing.connection
 import os
 import pickle
 import time
 import traceback
+from multiprocessing.connection import wait
 
 import fork_server
 import torch.distributed as dist
@@ -60,7 +60,7 @@ def _received(pipes):
     deadline = time.monotonic() + PATIENCE
     while len(answers) < len(pipes):
         silent = [pipe for pipe in pipes if pipe not in answers]
-        ready = multiprocessing.connection.wait(silent, max(0, deadline - time.monotonic()))
+        ready = wait(silent, max(0, deadline - time.monotonic()))
         told = {pipes.index(pipe): answer for pipe, answer in answers.items()}
         assert ready, f"no answer from {[*map(pipes.index, silent)]}; the others: {told}"
         answers |= {pipe: _read(pipe) for pipe in ready}

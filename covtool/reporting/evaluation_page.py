@@ -81,7 +81,8 @@ def evaluation_head(subject: Subject, compared: Comparison | None = None) -> lis
 def evaluation_sections(subject: Subject, compared: Comparison | None = None) -> list[Section]:
     """Return the sections of an evaluation, whose images are read for them; see `evaluation_page`.
 
-    Their names, and those of their tables and figures, are once in a page.
+    Nearest training images are those that it has, see `with_nearest`. The names of sections, of
+    their tables and of their figures are once in a page.
     """
     shown = [subject.done.paths[k] for k in _shown(subject, compared)] if subject.done.paths else []
     if subject.nearest is not None:
