@@ -112,6 +112,8 @@ def _wait_for_all(store: dist.Store, place: Place, what: str, *, timeout_s: floa
     except RuntimeError as problem:
         # Where the store itself is gone, asking it once more says so.
         missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
+        if not missing:  # the last of them has come in this moment
+            return
         raise DeadlockError(
             dict.fromkeys(missing, NOWHERE), place.world, waiting=NOWHERE, timeout_s=timeout_s
         ) from problem

@@ -209,7 +209,7 @@ def _totals(subject: Subject, blocks: Sequence[np.ndarray]) -> tuple[int, int]:
 
 
 def _most_given(subject: Subject) -> str:
-    """Return a sentence where most mistakes have the same answer, which is in one group at most."""
+    """Return a sentence on the one answer that most mistakes have; empty where there is none."""
     wrong = subject.confusions.wrong
     given = torch.bincount(wrong.given, wrong.images, minlength=len(subject.names))
     most, total = int(given.argmax()), int(wrong.images.sum())

@@ -242,6 +242,21 @@ def test_who_does_not_start_is_named(tmp_path):
     assert problem.reason == "Last heard of: rank 1 at the start. The others wait at the start."
 
 
+def come_in_the_last_moment(rank):
+    class LateStore(torch.distributed.PrefixStore):
+        def wait(self, keys, timeout):
+            super().wait(keys, timeout)
+            raise RuntimeError("wait timeout")
+
+    joining.dist.PrefixStore = LateStore
+    with joined(timeout_s=20) as processes:
+        return processes.sum(1)
+
+
+def test_who_comes_when_the_time_is_over_is_not_missed():
+    assert run_together(come_in_the_last_moment) == [[2], [2]]
+
+
 def test_half_an_environment_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
